@@ -1,0 +1,51 @@
+# What can be done with this checkout. Everything installs what it needs into .venv; a fresh Debian 12 with Python 3.11 or
+# later, make and git is enough.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DATA ?=
+
+# Compiled modules make every start of a program faster; some environments switch them off.
+unexport PYTHONDONTWRITEBYTECODE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test check format requirements clean
+
+help:
+	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
+	@echo "make test                   the test suite"
+	@echo "make check                  ruff, mypy --strict, import-linter"
+	@echo "make format                 format the code"
+	@echo "make requirements           pin the requirements anew"
+
+$(READY): requirements-dev.txt pyproject.toml scripts/make-environment
+	@scripts/make-environment "$(PYTHON)" $(VENV)
+	@touch $@
+
+demo: $(READY)
+	@scripts/demo $(DATA)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+requirements: $(READY)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	    pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	    --all-extras --group dev pyproject.toml -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .venv-* demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

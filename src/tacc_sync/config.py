@@ -1,0 +1,265 @@
+"""The configuration: flags over environment over `tacc-sync.toml` over defaults, and where each value came from.
+
+Guarantee: an unknown key, a wrong type or an impossible value is refused with its name and the remedy; secrets are
+never shown.
+Fails with `OperatorFault` CONFIG-BAD.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+import msgspec
+
+from tacc_sync.rules.faults import OperatorFault
+from tacc_sync.rules.settings import Settings
+
+# The variables that operators of LTA and of the earlier tacc-sync already have keep their names; later names win.
+ENVIRONMENT: tuple[tuple[str, str, str], ...] = (
+    ("TACC_SYNC_HSI", "hsi", "command"),
+    ("TACC_SYNC_HPSS_AVAIL", "hsi", "available"),
+    ("TRANSFER_DIR", "buffer", "path"),
+    ("TACC_SYNC_BUFFER_GLOBUS_PATH", "buffer", "globus_path"),
+    ("TRANSFER_QUOTA", "buffer", "quota"),
+    ("GLOBUS_CLIENT_ID", "globus", "client_id"),
+    ("GLOBUS_SOURCE_ENDPOINT", "globus", "source_collection"),
+    ("GLOBUS_DEST_ENDPOINT", "globus", "destination_collection"),
+    ("GLOBUS_SOURCE_COLLECTION_ID", "globus", "source_collection"),
+    ("GLOBUS_DEST_COLLECTION_ID", "globus", "destination_collection"),
+    ("HSI_BASE_PATH", "legacy", "hpss_base_path"),
+    ("HPSS_BASE_PATH", "legacy", "hpss_base_path"),
+    ("TACC_BASE_PATH", "legacy", "tacc_base_path"),
+)
+SECRETS = ("GLOBUS_CLIENT_SECRET",)
+
+SIZES = {("buffer", "quota"), ("units", "bytes")}
+TIMES = {
+    *(("hsi", key) for key in ("stall", "listing_stall", "answer")),
+    *(("globus", key) for key in ("poll", "trouble_patience")),
+    *(("patience", key) for key in ("first_rest", "longest_rest", "at_least")),
+    *(("lease", key) for key in ("beat", "lease", "grace", "turn")),
+    *(("run", key) for key in ("poll", "stand_down", "settle", "overtaking")),
+}
+CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("hsi", "unhashed"): ("line", "size"),
+    ("globus", "login"): ("client", "user"),
+    ("run", "log_format"): ("text", "json"),
+}
+
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kKMGTPE]?)(?P<binary>i?)B?")
+_TIME = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|min|m|h|d|w)?")
+_POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+_SECONDS = {
+    None: 1.0,
+    "ms": 0.001,
+    "s": 1.0,
+    "m": 60.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings, and for each `section.key` where its value came from."""
+
+    settings: Settings
+    origin: dict[str, str] = field(default_factory=dict)
+
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """`section.key`, value, origin, for people."""
+        found = []
+        for section in self.settings.__struct_fields__:
+            part = getattr(self.settings, section)
+            for key in part.__struct_fields__:
+                name = f"{section}.{key}"
+                found.append((name, getattr(part, key), self.origin.get(name, "default")))
+        return found
+
+
+def parse_size(text: str | int) -> int:
+    """`20TB`, `20TiB`, `1500` as bytes; ValueError otherwise."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        if text < 0:
+            raise ValueError(text)
+        return text
+    match = _SIZE.fullmatch(str(text).strip())
+    if match is None or (match["binary"] and not match["unit"]):
+        raise ValueError(text)
+    base = 1024 if match["binary"] else 1000
+    return (
+        round(float(match["number"]) * base ** _POWERS[match["unit"]])
+        if "." in match["number"]
+        else (int(match["number"]) * base ** _POWERS[match["unit"]])
+    )
+
+
+def parse_seconds(text: str | float) -> float:
+    """`90`, `90s`, `15min`, `5h`, `3d` as seconds; ValueError otherwise."""
+    if isinstance(text, bool):
+        raise ValueError(text)
+    if isinstance(text, int | float):
+        if text < 0:
+            raise ValueError(text)
+        return float(text)
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(text)
+    return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def load(toml: bytes | None, toml_name: str, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Configuration:
+    """Build the configuration. `flags` are `section.key` -> value, from the command line."""
+    values: dict[str, dict[str, Any]] = {}
+    origin: dict[str, str] = {}
+    for section, keys in _tables(toml, toml_name).items():
+        for key, value in keys.items():
+            _set(values, origin, section, key, value, toml_name)
+    for variable, section, key in ENVIRONMENT:
+        if variable in environment:
+            _set(values, origin, section, key, environment[variable], f"environment, {variable}")
+    for name, value in flags.items():
+        section, _, key = name.partition(".")
+        _set(values, origin, section, key, value, "command line")
+    try:
+        settings = msgspec.convert(values, type=Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise _bad(str(error), "see `tacc-sync config show` for the names and their types") from None
+    _check(settings)
+    return Configuration(settings, origin)
+
+
+def _tables(toml: bytes | None, name: str) -> dict[str, dict[str, Any]]:
+    if toml is None:
+        return {}
+    try:
+        found = tomllib.loads(toml.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _bad(f"{name}: {error}", "correct that line") from None
+    sections = {key: value for key, value in found.items() if isinstance(value, dict)}
+    loose = sorted(set(found) - set(sections))
+    if loose:
+        raise _bad(f"{name}: `{loose[0]}` stands outside of a section", "put it below its [section]")
+    return sections
+
+
+def _set(
+    values: dict[str, dict[str, Any]], origin: dict[str, str], section: str, key: str, value: Any, source: str
+) -> None:
+    hints = get_type_hints(Settings)
+    if section not in hints:
+        raise _bad(f"{source}: there is no section [{section}]", f"the sections are {', '.join(hints)}")
+    keys = get_type_hints(hints[section])
+    if key not in keys:
+        known = ", ".join(hints[section].__struct_fields__)
+        raise _bad(f"{source}: there is no key `{section}.{key}`", f"the keys of [{section}] are {known}")
+    values.setdefault(section, {})[key] = _typed(section, key, keys[key], value, source)
+    origin[f"{section}.{key}"] = source
+
+
+def _typed(section: str, key: str, kind: Any, value: Any, source: str) -> Any:
+    name = f"{source}: `{section}.{key}`"
+    try:
+        if (section, key) in SIZES:
+            return parse_size(value)
+        if (section, key) in TIMES:
+            return parse_seconds(value)
+        if isinstance(value, str) and kind in (int, float):
+            return kind(value)
+        if isinstance(value, str) and kind is bool:
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+        if isinstance(value, str) and kind == list[str]:
+            return shlex.split(value)
+        if isinstance(value, int) and not isinstance(value, bool) and kind is float:
+            return float(value)
+    except (ValueError, KeyError):
+        example = "20TB" if (section, key) in SIZES else "5h" if (section, key) in TIMES else "see docs/operating.md"
+        raise _bad(f"{name} cannot be {value!r}", f"write it like this: {example}") from None
+    choices = CHOICES.get((section, key))
+    if choices and value not in choices:
+        raise _bad(f"{name} cannot be {value!r}", f"write one of {', '.join(choices)}")
+    return value
+
+
+def _check(settings: Settings) -> None:
+    lease = settings.lease
+    wrong = [
+        (settings.hsi.sessions < 1, "hsi.sessions must be at least 1"),
+        (not settings.hsi.command, "hsi.command must name a program"),
+        (settings.globus.tasks < 1, "globus.tasks must be at least 1"),
+        (
+            settings.units.files < 1 or settings.units.bytes < 1,
+            "units.files and units.bytes must be at least 1",
+        ),
+        (settings.units.files > 100_000, "units.files must be at most 100000"),
+        (lease.beat * 4 > lease.lease, "lease.lease must be at least four times lease.beat"),
+        (settings.patience.factor < 1, "patience.factor must be at least 1"),
+        (settings.patience.attempts < 1, "patience.attempts must be at least 1"),
+        (not settings.destination.path_prefix.startswith("/"), "destination.path_prefix must begin with /"),
+        (
+            not settings.destination.globus_prefix.startswith("/"),
+            "destination.globus_prefix must begin with /",
+        ),
+    ]
+    for is_wrong, text in wrong:
+        if is_wrong:
+            raise _bad(text, "correct it in tacc-sync.toml or in the environment")
+
+
+def _bad(text: str, remedy: str) -> OperatorFault:
+    return OperatorFault("CONFIG-BAD", text, remedy)
+
+
+TEMPLATE = """\
+# tacc-sync.toml: the configuration of this workspace.
+# Everything has a default; `tacc-sync config show` lists all keys, their values and where each one came from.
+# Flags win over the environment, the environment over this file. Sizes: 20TB, 20TiB or bytes. Times: 90s, 15min, 5h,
+# 3d.
+
+[buffer]
+# The transfer buffer on the community file system, as hsi writes to it ...                     (TRANSFER_DIR)
+# path = "/global/cfs/cdirs/PROJECT/transfer_buffer"
+# ... and the same directory as the source collection sees it, when it shows another root.
+# (TACC_SYNC_BUFFER_GLOBUS_PATH) globus_path = "/transfer_buffer" What it may hold at any moment; 0 is no limit.
+# (TRANSFER_QUOTA) quota = "20TB"
+
+[globus]
+# "client": a client id and secret (GLOBUS_CLIENT_ID, GLOBUS_CLIENT_SECRET or client_secret_file);
+# "user": a person's login, made once with `tacc-sync login`.
+# login = "client"
+# client_id = "00000000-0000-0000-0000-000000000000"
+# client_secret_file = "/path/owner-only"
+# source_collection = "..."
+# (GLOBUS_SOURCE_COLLECTION_ID) destination_collection = "..."
+# (GLOBUS_DEST_COLLECTION_ID)
+
+[destination]
+# Requests name destination paths as the site does; when the collection shows another root, say which part it replaces.
+# path_prefix = "/scoutfs/projects/PROJECT"
+# globus_prefix = "/"
+
+[hsi]
+# command = ["hsi"]                                                                              (TACC_SYNC_HSI)
+# A program that exits with 0 while HPSS is up.                                                  (TACC_SYNC_HPSS_AVAIL)
+# available = ["hpss_avail", "archive"]
+# At most 15 sessions per user at NERSC; leave some to others.
+# sessions = 5
+# What proves the retrieval of a file of which the archive has no hash: "line" (hsi's own line) or "size".
+# unhashed = "line"
+
+[units]
+# A work unit is a batch of files of one tape, at most so large.
+# bytes = "1TB"
+# files = 2000
+
+[legacy]
+# For requests of the earlier tacc-sync.                                                         (HPSS_BASE_PATH,
+# TACC_BASE_PATH) hpss_base_path = "/home/projects/PROJECT" tacc_base_path = "/scoutfs/projects/PROJECT"
+"""

@@ -1,0 +1,1 @@
+"""The neighbours: one package each, its contract in interface.py."""

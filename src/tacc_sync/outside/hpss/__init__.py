@@ -1,0 +1,1 @@
+"""The tape archive at NERSC, reached with hsi."""

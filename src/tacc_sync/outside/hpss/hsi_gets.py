@@ -1,0 +1,90 @@
+"""What a retrieval session says about each file, and which files it is done with.
+
+Guarantee: a byte count belongs to a file only when hsi's own success line names exactly its pair of paths; an error
+only when it names the file's path, or when hsi had just repeated that file's command. The rest is unexplained, not
+guessed. Under some of hsi's options success is silent, so silence means nothing here.
+Never fails: the disk has the last word about what was fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tacc_sync.outside.hpss import hsi_commands
+from tacc_sync.outside.hpss.hsi_answers import Answer
+from tacc_sync.outside.hpss.hsi_lines import Complaint, Dialect, Echo, Got, Noise, Said
+from tacc_sync.outside.hpss.interface import Fetch, Fetched
+
+_ENDS_A_PATH = frozenset(" \t'\"`:,;)")
+
+
+class GetsAnswer(Answer):
+    """The output of one session with one `get` a line; `over` counts the fetches that hsi is done with, in order."""
+
+    def __init__(self, fetches: Sequence[Fetch], flags: tuple[str, ...], dialect: Dialect) -> None:
+        super().__init__([hsi_commands.get(f.hpss_path, f.local_path, flags) for f in fetches], dialect)
+        self.over = 0
+        self.sizes: list[int | None] = [None] * len(fetches)
+        self.errors: list[list[str]] = [[] for _ in fetches]
+        self._paths = [fetch.hpss_path for fetch in fetches]
+        self._pairs = {f"'{f.local_path}' : '{f.hpss_path}'": index for index, f in enumerate(fetches)}
+        self._current: list[int | None] = [None, None]
+
+    def said(self, stream: int, said: Said) -> None:
+        """Notices which file hsi is at."""
+        if isinstance(said, Echo):
+            index = self.own_lines[said.line]
+            self._current[stream] = index
+            self.is_over(index)
+        super().said(stream, said)
+
+    def heard(self, stream: int, said: Said) -> None:
+        """A success or a complaint."""
+        match said:
+            case Got(pair, size):
+                index = self._pairs.get(pair)
+                if index is None:
+                    self.is_strange(f"a file that nobody asked for: {pair}")
+                else:
+                    self.sizes[index] = size
+                    self.is_over(index + 1)
+            case Complaint(path, _, text):
+                # The archive has no hash of it: the file came all the same, unless hsi calls it an error.
+                if "checksum not set" in text and "Error" not in text:
+                    return
+                named = self._named(f"{text} {path}" if path else text)
+                at = named if named is not None else self._current[stream]
+                if at is None:
+                    self.is_strange(f"{text} {path}".strip())
+                else:
+                    self.errors[at].append(text)
+            case Noise():
+                pass
+            case _:
+                self.is_strange(f"not the answer to a get: {said}")
+
+    def _named(self, text: str) -> int | None:
+        """The file whose path a message holds: the longest, for one path may begin like another."""
+        best: int | None = None
+        for index, path in enumerate(self._paths):
+            at = text.find(path)
+            while at >= 0:
+                behind = text[at + len(path) : at + len(path) + 1]
+                is_whole = not behind or behind in _ENDS_A_PATH
+                if is_whole and (best is None or len(path) > len(self._paths[best])):
+                    best = index
+                at = text.find(path, at + 1)
+        return best
+
+    def is_over(self, count: int) -> None:
+        """hsi is done with the first `count` files, well or not."""
+        self.over = max(self.over, count)
+
+    def fetched(self, index: int) -> Fetched:
+        """What hsi said of one file."""
+        return Fetched(self.sizes[index], "; ".join(dict.fromkeys(self.errors[index])))
+
+    def unanswered(self) -> list[int]:
+        """Files without a word, when hsi had a word for others."""
+        silent = [i for i, size in enumerate(self.sizes) if size is None and not self.errors[i]]
+        return silent if any(size is not None for size in self.sizes) else []

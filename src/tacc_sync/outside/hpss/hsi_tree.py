@@ -1,0 +1,200 @@
+"""The answer to "list everything below this root", and how we know that it is all of it.
+
+A listing that broke off looks like a small archive: every line of it is right. So behind the listing of the tree the
+IN file asks for the top of the tree once more, and that second, cheap answer is the end by which we know the first.
+
+Guarantee: `why_incomplete` is "" only when each line was understood, the end was seen after everything else, both
+answers agree about the top of the tree, and the exit status is 0 or comes from errors that name their path. Wherever
+the output is cut, at a line's end or inside of a line, and whatever hsi's exit status is, that is noticed.
+Never fails: what is wrong with an answer is told, and the caller decides.
+
+With the echo of commands switched on, the end begins with the echo of the last command. Without it, with a file that
+lies directly in the root and comes a second time; where there is none, only the complaint about a *stranger* can tell,
+a path that doesn't exist and whose name nobody else knows.
+Entries below a `.Trash` are left out, and errors about them are ignored: they are what somebody threw away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tacc_sync.outside.hpss import hsi_commands
+from tacc_sync.outside.hpss.hsi_answers import Answer, is_trash
+from tacc_sync.outside.hpss.hsi_lines import Complaint, Dialect, Directory, Echo, Noise, Said
+from tacc_sync.outside.hpss.interface import ListedFile, Refused
+
+# Exit statuses that no error about a single path explains: away, I/O error, try again, protocol.
+_NEVER_EXPLAINED = frozenset({69, 74, 75, 76})
+
+
+class TreeAnswer(Answer):
+    """The listing of everything below one root."""
+
+    def __init__(self, root: str, dialect: Dialect, *, stranger: str = "") -> None:
+        lines = [hsi_commands.list_tree(root), hsi_commands.list_top(root)]
+        super().__init__([*lines, *([hsi_commands.list_one(stranger)] if stranger else [])], dialect)
+        self.root = root
+        self.files: list[ListedFile] = []
+        self.refused: dict[str, Refused] = {}
+        self._inside = root.rstrip("/") + "/"
+        self._stranger = stranger
+        self._stranger_seen = False
+        self._seen: set[str] = set()
+        self._directories: set[str] = set()
+        # For each stream what was listed behind the end of the tree; None while it is still the tree.
+        self._again: list[set[str] | None] = [None, None]
+        self._root_errors = 0
+        self._errors = False
+
+    @property
+    def directories(self) -> int:
+        """How many directories lie below the root."""
+        return len(self._directories)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all was said about what exists."""
+        return not (self.files or self.refused or self._directories)
+
+    def take(self, stream: int, lines: list[str]) -> None:
+        """The hot path: nearly all lines of a listing are plain files."""
+        ear, plain = self.ears[stream], self.files_heard.plain
+        inside, seen, add = self._inside, self._seen, self.files.append
+        for line in lines:
+            file = plain(line)
+            if file is None or ear.pending is not None:
+                for said in ear.hear(line):
+                    self.said(stream, said)
+                continue
+            path = file.path
+            if self._again[stream] is None and path not in seen and path.startswith(inside):
+                seen.add(path)
+                add(file)
+            else:
+                self._entry(stream, path, file)
+
+    def said(self, stream: int, said: Said) -> None:
+        """Notices the echo behind which the tree has ended."""
+        if isinstance(said, Echo):
+            match self.own_lines[said.line]:
+                case 0:
+                    # A session that begins anew in the middle would make two halves look like one whole.
+                    if self.echoed:
+                        self.is_strange(f"begun twice: {said.line}")
+                case 1:
+                    self._again[stream] = set()
+                case _:
+                    self._stranger_seen = True
+        super().said(stream, said)
+
+    def heard(self, stream: int, said: Said) -> None:
+        """An entry or a complaint."""
+        match said:
+            case ListedFile():
+                self._entry(stream, said.path, said)
+            case Directory(path):
+                self._directory(stream, path)
+            case Complaint(path, ("not-a-file" | "unspeakable") as kind, text) if path:
+                self._entry(stream, path, Refused(path, kind, text))
+            case Complaint(path, kind, text):
+                self._error(Refused(path, kind, text))
+            case Noise():
+                pass
+            case _:
+                self.is_strange(f"not the answer to a listing: {said}")
+
+    def _is_top(self, path: str) -> bool:
+        return path == self.root or "/" not in path[len(self._inside) :]
+
+    def _entry(self, stream: int, path: str, entry: ListedFile | Refused) -> None:
+        """A file or another thing that isn't a directory."""
+        if path != self.root and not path.startswith(self._inside):
+            self.is_strange(f"not below {self.root}: {path!r}")
+        elif is_trash(path.removeprefix(self.root)):
+            return
+        elif self._again[stream] is not None or (path in self._seen and not self.echoed):
+            self._repeat(stream, path)
+            if path not in self._seen:
+                self.is_strange(f"only listed at the second look: {path!r}")
+        elif path in self._seen:
+            self.is_strange(f"listed twice: {path!r}")
+        else:
+            self._seen.add(path)
+            if isinstance(entry, ListedFile):
+                self.files.append(entry)
+            else:
+                self.refused[path] = entry
+
+    def _repeat(self, stream: int, path: str) -> None:
+        again = self._again[stream]
+        if again is None:
+            again = self._again[stream] = set()
+        again.add(path)
+        if not self._is_top(path):
+            self.is_strange(f"listed behind the end of the listing: {path!r}")
+
+    def _directory(self, stream: int, path: str) -> None:
+        if path == self.root or path.endswith(("/.", "/..")) or is_trash(path.removeprefix(self.root)):
+            return
+        if not path.startswith(self._inside):
+            self.is_strange(f"not below {self.root}: {path!r}")
+        elif self._again[stream] is None:
+            # Whether a recursive listing shows a directory once, twice or not at all is up to hsi's version.
+            self._directories.add(path)
+        else:
+            self._repeat(stream, path)
+
+    def _error(self, error: Refused) -> None:
+        path = error.path
+        self._errors = True
+        if path and path == self._stranger:
+            self._stranger_seen = True
+        elif not path:
+            self.is_strange(f"an error that names no path: {error.text}")
+        elif is_trash(path.removeprefix(self.root)):
+            return
+        elif path == self.root or path.startswith(self._inside):
+            self._root_errors += path == self.root
+            self.refused.setdefault(path, error)
+        else:
+            self.is_strange(f"an error about something else: {error.text} {path}")
+
+    def why_incomplete(self, exit_status: int) -> str:
+        """Why this answer doesn't say what exists; "" when it does."""
+        if self.strange:
+            return self.strange_text()
+        if self.troubles:
+            return " / ".join(trouble.text for trouble in self.troubles)
+        if exit_status < 0 or exit_status > 128:
+            return f"hsi crashed (exit status {exit_status})"
+        if exit_status in _NEVER_EXPLAINED or (exit_status and not self._errors):
+            return f"hsi ended with exit status {exit_status} and named no reason"
+        if not self._has_ended():
+            return f"the end of the listing was not seen (after {len(self._seen)} entries)"
+        return self._difference()
+
+    def _has_ended(self) -> bool:
+        if self._stranger:
+            return self._stranger_seen
+        return self._again != [None, None] or self._root_errors > 1
+
+    def _difference(self) -> str:
+        """What the two looks at the top of the tree don't agree about."""
+        again: set[str] = set().union(*(seen for seen in self._again if seen is not None))
+        top_files = {path for path in self._seen if self._is_top(path)}
+        if not self.echoed:
+            # Directories of the second look can't be told from the first one's.
+            gone = top_files - again
+        else:
+            top = top_files | self._tops(self._seen) | self._tops(self._directories)
+            gone = top - again
+            late = again - top - self._tops(self.refused)
+            if late:
+                return f"only listed at the second look: {min(late)!r}"
+        return f"not listed again at the second look: {min(gone)!r}" if gone else ""
+
+    def _tops(self, paths: Iterable[str]) -> set[str]:
+        """The entries of the root that these paths lie in."""
+        start = len(self._inside)
+        names = {path[start:].partition("/")[0] for path in paths if path != self.root}
+        return {self._inside + name for name in names}

@@ -1,0 +1,131 @@
+"""HPSS as the components see it: list, hash, get. One implementation runs `hsi` (hsi.py).
+
+Every method may raise
+- `WorldFault` with code HPSS-AWAY (down), HPSS-HANGING (no answer in time), HPSS-SESSIONS (session limit),
+  HPSS-LISTING-BROKEN (a listing that broke off: it says nothing about what exists);
+- `OperatorFault` with code HSI-MISSING (no such program) or HPSS-UNAUTHENTICATED (log in by hand, never retried).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """One file of a listing.
+
+    `path` is absolute, undecodable bytes carried by surrogateescape. `size` in bytes. `section` and `offset` are
+    the position on tape (tape mark number, bytes past it); both 0 when the file has no position. `volumes` holds
+    the cartridge labels (six characters) that the file lies on, in the listing's order; () when it is not on tape.
+    `written` is the listing's first date as `YYYY-MM-DDTHH:MM:SS` in the site's own time zone (no zone printed).
+    """
+
+    path: str
+    size: int
+    section: int
+    offset: int
+    volumes: tuple[str, ...]
+    written: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Something that was asked for, or met on the way, and is no file that we can carry; why, in words.
+
+    `kind` is one of: "missing", "denied", "not-a-file" (a link or another object), "unspeakable" (a name that
+    cannot be given to hsi), "error" (any other error that names this path).
+    """
+
+    path: str
+    kind: Literal["missing", "denied", "not-a-file", "unspeakable", "error"]
+    text: str
+
+
+@dataclass(slots=True)
+class Listing:
+    """A complete listing: everything asked for was seen or refused by name."""
+
+    files: list[ListedFile] = field(default_factory=list)
+    directories: int = 0
+    refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveHash:
+    """The archive's own hash of a file: algorithm in lower case without dash (`md5`, `sha512`), lower-case hex."""
+
+    algorithm: str
+    hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Bring the HPSS file `hpss_path` to the absolute local path `local_path`, which does not exist yet."""
+
+    hpss_path: str
+    local_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What hsi itself said of one fetch. Never a proof by itself: see `Hpss.get`.
+
+    `reported_bytes` is the byte count of hsi's own success line for exactly this pair of paths, None when it printed
+    none; `error` is the error that it printed for this file, "" when none.
+    """
+
+    reported_bytes: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A retrieval session that has ended. `fetched` is parallel to the fetches that were asked for.
+
+    `trouble` is set when the session as a whole went wrong after it had begun (killed after no byte had moved for
+    the configured time, connection lost, crash of hsi, cut off): the code of the fault and a text. What was fetched
+    before it stands.
+    """
+
+    fetched: list[Fetched]
+    exit_status: int
+    trouble: tuple[str, str] | None
+    unexplained: list[str]
+
+
+class Hpss(Protocol):
+    """The archive."""
+
+    def check_up(self) -> None:
+        """Return when HPSS is up; raise as described above when it is not."""
+
+    def list_trees(self, roots: Sequence[str]) -> Listing:
+        """List everything below each root (a directory or a file), hidden entries included.
+
+        Errors for single paths are `refused`; a root that does not exist is refused as "missing".
+        """
+
+    def list_files(self, paths: Sequence[str]) -> Listing:
+        """List exactly these files; each is seen or refused by name. A directory is refused as "not-a-file"."""
+
+    def hashes(self, paths: Iterable[str]) -> dict[str, ArchiveHash | None]:
+        """The archive's own hash of each path; None where it has none. Reads metadata only, mounts no tape."""
+
+    def get(
+        self,
+        fetches: Sequence[Fetch],
+        *,
+        session_name: str,
+        may_go_on: Callable[[], bool] = lambda: True,
+        on_fetched: Callable[[int], None] = lambda _index: None,
+    ) -> Session:
+        """Fetch files in the given order in one session, keeping their modification times.
+
+        Returns when hsi and all its children have ended. `may_go_on` is asked about once a second; when it says
+        False the session is killed. `on_fetched(i)` may be called, from another thread, as soon as fetch i is known
+        to be over (at most once each; not promised). Progress is measured by growth of bytes, not by time in total.
+        The caller decides what counts as retrieved, from what lies on disk.
+        """

@@ -1,0 +1,154 @@
+"""The finisher: when each of a request's work units is found in finished, writes the manifest and moves the request
+there.
+
+Guarantee: finished on positive evidence only: every unit of the plan is looked up by its name, and every file of it
+is settled. What lies in quarantine blocks the request visibly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
+from tacc_sync.rules import completion
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Result, Work
+from tacc_sync.rules.faults import WorkFault
+from tacc_sync.rules.identity import SUFFIX
+from tacc_sync.rules.patience import to_iso
+from tacc_sync.rules.progress import Standing
+from tacc_sync.rules.route import COMPONENTS, REQUEST_QUEUE
+from tacc_sync.workspace import layout, queues
+from tacc_sync.workspace.quarantine import quarantine_stranger
+
+MANIFEST = "manifest.jsonl"
+CHECKSUMS = "manifest-sha512.txt"
+
+
+class Finisher:
+    """One worker that looks whether requests are finished."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._plans: dict[str, Request] = {}
+
+    def step(self) -> Step:
+        """Finish one request, or say which ones are open."""
+        keys = queues.requests(self._bench.disk)
+        for gone in set(self._plans).difference(keys):
+            del self._plans[gone]
+        open_units = quarantined = 0
+        for key in keys:
+            missing = self._missing(key)
+            if missing is None:
+                return Moved(f"quarantined request {key}")
+            if not missing:
+                return self._finish(key)
+            open_units += len(missing)
+            quarantined += self._in_quarantine(missing)
+        if not keys:
+            return Waits("requests in request_queue")
+        text = f"{open_units} units of {len(keys)} requests"
+        if quarantined:
+            return Waits(f"{text}, {quarantined} of them in quarantine", "`tacc-sync quarantine list` shows them")
+        return Waits(text)
+
+    def _missing(self, key: str) -> list[str] | None:
+        disk = self._bench.disk
+        if key not in self._plans:
+            entry = layout.entry(REQUEST_QUEUE, key)
+            try:
+                request = queues.read_request(disk, entry)
+                if request.plan is None:
+                    raise BadDocument("plan", "is missing", "drop the request into inbox, not into request_queue")
+            except FileNotFoundError:
+                return ["?"]
+            except NewerDocument:
+                return ["?"]
+            except BadDocument as error:
+                claimed = self._bench.home.claim(REQUEST_QUEUE, key + SUFFIX)
+                if claimed is not None:
+                    quarantine_stranger(self._bench.home, claimed, "finisher", error)
+                return None
+            self._plans[key] = request
+        plan = self._plans[key].plan
+        if plan is None:
+            raise AssertionError(key)
+        try:
+            finished = {unit.unit for unit in queues.units(disk, layout.finished(key))}
+        except FileNotFoundError:
+            finished = set()
+        return completion.missing_units(plan, finished)
+
+    def _in_quarantine(self, missing: list[str]) -> int:
+        disk = self._bench.disk
+        there = {unit.unit for component in COMPONENTS for unit in queues.units(disk, layout.quarantine(component))}
+        return len(there.intersection(missing))
+
+    def _finish(self, key: str) -> Step:
+        bench = self._bench
+        claimed = bench.home.claim(REQUEST_QUEUE, key + SUFFIX)
+        if claimed is None:
+            return Waits("another worker's move", moving=True)
+        request = queues.read_request(bench.disk, claimed)
+        bench.home.beat(doing=f"writes the manifest of {key}")
+        standing = Standing()
+        directory = layout.finished(key)
+        # The listing was a hint; each unit is now opened by its name.
+        try:
+            bench.home.put(f"{directory}/{MANIFEST}", self._manifest(request, key, standing))
+            bench.home.put(f"{directory}/{CHECKSUMS}", self._checksums(request, key))
+        except WorkFault as fault:
+            quarantine_stranger(bench.home, claimed, "finisher", fault)
+            bench.report("request_quarantined", component="finisher", request=key, code=fault.code, text=fault.text)
+            return Moved(f"quarantined request {key}")
+        request.result = Result(
+            finished_at=to_iso(bench.home.clock.now()),
+            delivered_files=standing.delivered.files,
+            delivered_bytes=standing.delivered.bytes,
+            abandoned_files=standing.abandoned.files,
+            abandoned_bytes=standing.abandoned.bytes,
+        )
+        bench.home.put_document(claimed, request)
+        bench.home.move(claimed, f"{directory}/request.json")
+        self._plans.pop(key, None)
+        bench.report(
+            "request_finished",
+            component="finisher",
+            request=key,
+            files=standing.delivered.files,
+            bytes=standing.delivered.bytes,
+            abandoned=standing.abandoned.files,
+            warnings=request.plan.warnings if request.plan else [],
+        )
+        return Moved(f"finished request {key}")
+
+    def _works(self, request: Request, key: str) -> Iterator[Work]:
+        for unit in sorted(request.plan.units if request.plan else ()):
+            work = queues.read_work(self._bench.disk, f"{layout.finished(key)}/{unit}{SUFFIX}")
+            if not completion.is_settled(work):
+                raise WorkFault(
+                    "UNIT-UNSETTLED",
+                    f"{unit} lies in finished, but not all of its files are delivered or given up",
+                    f"move it back to {layout.quarantine('finisher')}/ and release it",
+                )
+            yield work
+
+    def _manifest(self, request: Request, key: str, standing: Standing) -> Iterator[bytes]:
+        encoder = msgspec.json.Encoder()
+        for work in self._works(request, key):
+            standing.add(work, quarantined=False)
+            yield b"".join(encoder.encode(line) + b"\n" for line in completion.manifest_lines(work))
+        for strange in request.plan.strange if request.plan else ():
+            line = {
+                "source": strange.path,
+                "outcome": "not carried",
+                "kind": strange.kind,
+                "why": strange.text,
+            }
+            yield encoder.encode(line) + b"\n"
+
+    def _checksums(self, request: Request, key: str) -> Iterator[bytes]:
+        for work in self._works(request, key):
+            lines = (completion.checksum_line(file, request.destination) for file in work.files)
+            yield "".join(line for line in lines if line).encode()

@@ -1,0 +1,423 @@
+"""globus_xfer: takes work from globus_queue; decides whether a Globus transfer must start, is in progress, or has
+finished; moves finished work to reaper_queue.
+
+Guarantee: the submission id is on disk before the submit, so one attempt of a unit is one task, whatever dies when;
+never more tasks at work than slots; a file counts as delivered only by the service's own record of it with our size
+and our checksum."""
+
+from __future__ import annotations
+
+from tacc_sync.outside.globus.interface import (
+    Globus,
+    IdenticalPaths,
+    Item,
+    Order,
+    TaskView,
+    Transferred,
+    UnknownTask,
+)
+from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
+from tacc_sync.pipeline.trouble import cannot_read, killer
+from tacc_sync.rules import evidence, patience, route, tasks
+from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Why, Work
+from tacc_sync.rules.faults import OperatorFault, WorldFault
+from tacc_sync.rules.identity import SUFFIX, task_label
+from tacc_sync.rules.settings import to_collection
+from tacc_sync.workspace import layout, queues, transfer_buffer
+
+
+class GlobusXfer:
+    """One worker that starts, watches and settles tasks."""
+
+    def __init__(self, bench: Bench, globus: Globus) -> None:
+        self._bench = bench
+        self._globus = globus
+        self._next_look: dict[str, float] = {}
+
+    def step(self) -> Step:
+        """Look after the units that have a slot; then give a free slot to a waiting unit."""
+        waits: list[Waits] = []
+        here = {unit.unit for unit in queues.units(self._bench.disk, route.GLOBUS_QUEUE)}
+        slots = queues.slots(self._bench.disk)
+        for unit in slots:
+            if unit in here:
+                step = self._look_after(unit)
+                if isinstance(step, Moved):
+                    return step
+                waits.append(step)
+        if not here.difference(slots):
+            return waits[0] if waits else Waits("work in globus_queue")
+        step = self._give_slot()
+        if isinstance(step, Moved) or not waits:
+            return step
+        return Waits(waits[0].waits_for, waits[0].upcoming, _soonest([*waits, step]), moving=waits[0].moving)
+
+    # --- a slot for a unit ------------------------------------------------------------------------------------
+
+    def _give_slot(self) -> Step:
+        bench = self._bench
+        home, disk = bench.home, bench.disk
+        with home.turn() as ours:
+            if not ours:
+                return Waits("the turn to choose", due=home.clock.now() + 1, moving=True)
+            slots = queues.slots(disk)
+            if len(slots) >= bench.settings.globus.tasks:
+                return Waits(f"a free slot: {len(slots)} tasks are at work", "begins when one has ended", moving=True)
+            rests = queues.rests(disk)
+            now = home.clock.now()
+            waiting = [unit for unit in queues.units(disk, route.GLOBUS_QUEUE) if unit.unit not in slots]
+            ready = sorted(unit for unit in waiting if rests.get(unit.unit, 0.0) <= now)
+            if not ready:
+                due = min((rests[unit.unit] for unit in waiting), default=None)
+                return Waits("the end of a rest" if waiting else "work in globus_queue", "tries again", due)
+            unit = ready[0].unit
+            claimed = home.claim(route.GLOBUS_QUEUE, unit + SUFFIX)
+            if claimed is None:
+                return Waits("another worker's move", due=now, moving=True)
+            # The slot before anything else: it is what the others count.
+            home.put_new(f"{layout.SLOTS}/{unit}", home.name.encode())
+            if unit in rests:
+                home.take_away(queues.rest(unit, rests[unit]))
+        return self._start(unit, claimed)
+
+    # --- looking after a unit ---------------------------------------------------------------------------------
+
+    def _look_after(self, unit: str) -> Step:
+        clock = self._bench.home.clock
+        due = self._next_look.get(unit, 0.0)
+        if clock.now() < due:
+            return Waits("Globus", "looks at the task again", due, moving=True)
+        try:
+            work = queues.read_work(self._bench.disk, layout.entry(route.GLOBUS_QUEUE, unit))
+        except FileNotFoundError:
+            return Waits("another worker's move", due=clock.now(), moving=True)
+        except (BadDocument, NewerDocument) as error:
+            claimed = self._claim(unit)
+            if claimed is None:
+                return Waits("another worker's move", due=clock.now(), moving=True)
+            self._bench.home.take_away(f"{layout.SLOTS}/{unit}")
+            return cannot_read(self._bench, claimed, "globus_xfer", error)
+        task = _open_task(work)
+        if task is None or not task.task_id:
+            # Somebody died between taking the slot and noting the task: go on where it stopped.
+            claimed = self._claim(unit)
+            return Waits("another worker's move", moving=True) if claimed is None else self._start(unit, claimed)
+        return self._watch(work, task)
+
+    def _watch(self, work: Work, task: Task) -> Step:
+        now = self._bench.home.clock.now()
+        try:
+            view = self._globus.task(task.task_id)
+        except UnknownTask:
+            return self._settle(
+                work.unit, None, Why(code="TASK-FORGOTTEN", text=f"Globus does not know task {task.task_id}")
+            )
+        settings = self._bench.settings.globus
+        verdict = tasks.assess(
+            view,
+            now=now,
+            since=patience.from_iso(task.trouble_since) or None,
+            patience=settings.trouble_patience,
+        )
+        match verdict:
+            case tasks.InProgress():
+                stuck = verdict.stuck
+                if stuck != bool(task.trouble_since):
+                    return self._note_trouble(work.unit, patience.to_iso(now) if stuck else "")
+                due = now + tasks.next_poll(now - view.requested_at, None, longest=settings.poll)
+                self._next_look[work.unit] = due
+                return Waits(verdict.waits_for, verdict.next, due, moving=not verdict.code)
+            case tasks.GiveUp():
+                return self._cancel(work.unit, Why(code=verdict.code, text=verdict.text))
+            case tasks.Ended():
+                code = verdict.code or "TASK-LEFT-OUT"
+                text = verdict.text or f"task {task.task_id} succeeded, but has no record of this file"
+                return self._settle(work.unit, view, Why(code=code, text=text), counts=verdict.whose == "work")
+
+    def _note_trouble(self, unit: str, since: str) -> Step:
+        claimed, work, task = self._claim_open(unit)
+        if claimed and work and task:
+            task.trouble_since = since
+            self._bench.home.put_document(claimed, work)
+            self._bench.home.pass_on(claimed, route.GLOBUS_QUEUE)
+        return Moved("noted a task's trouble")
+
+    def _cancel(self, unit: str, why: Why) -> Step:
+        claimed, work, task = self._claim_open(unit)
+        if not (claimed and work and task):
+            return Moved("another worker was faster")
+        if task.cancelled_why is None:
+            task.cancelled_why = why
+            self._bench.home.put_document(claimed, work)
+        try:
+            self._globus.cancel(task.task_id)
+        except UnknownTask:
+            pass
+        self._bench.home.pass_on(claimed, route.GLOBUS_QUEUE)
+        self._next_look[unit] = self._bench.home.clock.now() + 1
+        self._bench.report(
+            "transfer_cancelled",
+            component="globus_xfer",
+            unit=unit,
+            task=task.task_id,
+            code=why.code,
+            text=why.text,
+        )
+        return Moved(f"cancelled task {task.task_id}")
+
+    # --- starting ---------------------------------------------------------------------------------------------
+
+    def _start(self, unit: str, claimed: str) -> Step:
+        """Prepare a task for what lies in the buffer, and submit it; or submit again, with the same id, what was
+        prepared."""
+        bench = self._bench
+        try:
+            work = queues.read_work(bench.disk, claimed)
+        except (BadDocument, NewerDocument) as error:
+            bench.home.take_away(f"{layout.SLOTS}/{unit}")
+            return cannot_read(bench, claimed, "globus_xfer", error)
+        task = _open_task(work)
+        if task is not None:
+            return self._submit(work, task, claimed, first=False)
+        if patience.suspected_killer(work, bench.patience):
+            bench.home.take_away(f"{layout.SLOTS}/{unit}")
+            return killer(bench, claimed, "globus_xfer", work)
+        items = self._sendable(work)
+        if not items:
+            return self._end_round(work, claimed)
+        attempt = len(work.tasks) + 1
+        task = Task(
+            attempt=attempt,
+            submission_id=self._globus.new_submission_id(),
+            label=task_label(unit, attempt),
+            prepared_at=patience.to_iso(bench.home.clock.now()),
+            items=items,
+            bytes=sum(work.files[item].size for item in items),
+        )
+        work.tasks.append(task)
+        work.begun += 1
+        work.rest_until = ""
+        bench.home.put_document(claimed, work)
+        return self._submit(work, task, claimed, first=True)
+
+    def _sendable(self, work: Work) -> list[int]:
+        """The files that lie in the buffer; what was purged there has to be recalled again."""
+        items = []
+        for index, file in enumerate(work.files):
+            if file.outcome != "retrieved":
+                continue
+            status = transfer_buffer.status(self._bench.buffer, work.unit, index)
+            if status is not None and status.kind == "file" and status.size == file.size:
+                items.append(index)
+                continue
+            self._recall_again(file, Why(code="BUFFER-LOST", text="its copy in the transfer buffer is gone or cut off"))
+            transfer_buffer.remove(self._bench.buffer, work.unit, index)
+        return items
+
+    def _submit(self, work: Work, task: Task, claimed: str, *, first: bool) -> Step:
+        bench = self._bench
+        bench.home.beat(doing=f"submits {task.label}")
+        known = [] if first else self._globus.tasks_labelled(task.label)
+        if known:
+            task_id, duplicate = known[0].task_id, True
+        else:
+            try:
+                accepted = self._globus.submit(self._order(work, task))
+            except IdenticalPaths:
+                task_id, duplicate = self._find_identical(task), True
+            else:
+                task_id, duplicate = accepted.task_id, accepted.duplicate
+        task.task_id = task_id
+        work.ended += 1
+        bench.home.put_document(claimed, work)
+        bench.home.pass_on(claimed, route.GLOBUS_QUEUE)
+        self._next_look[work.unit] = bench.home.clock.now() + 1
+        bench.report(
+            "transfer_submitted",
+            component="globus_xfer",
+            unit=work.unit,
+            task=task_id,
+            files=len(task.items),
+            bytes=task.bytes,
+            duplicate=duplicate,
+        )
+        return Moved(f"submitted task {task_id} for {work.unit}")
+
+    def _find_identical(self, task: Task) -> str:
+        ours = self._globus.tasks_labelled(task.label)
+        if ours:
+            return ours[0].task_id
+        raise WorldFault(
+            "GLOBUS-IDENTICAL-PATHS",
+            f"a task that is not ours is moving the same files as {task.label}",
+            "find and cancel it (`globus task list`), or wait for its end",
+        )
+
+    def _order(self, work: Work, task: Task) -> Order:
+        settings = self._bench.settings
+        items = []
+        for index in task.items:
+            file = work.files[index]
+            algorithm = settings.globus.external_checksum
+            known = file.hashes.get(algorithm) if algorithm else None
+            items.append(
+                Item(
+                    source=self._source(work.unit, index),
+                    destination=self._destination(file),
+                    checksum=known,
+                    algorithm=algorithm if known else None,
+                )
+            )
+        return Order(
+            submission_id=task.submission_id,
+            label=task.label,
+            source_collection=settings.globus.source_collection,
+            destination_collection=settings.globus.destination_collection,
+            items=items,
+        )
+
+    def _source(self, unit: str, index: int) -> str:
+        root = self._bench.settings.buffer.globus_path or self._bench.buffer.root
+        return f"{root.rstrip('/')}/{transfer_buffer.path(unit, index)}"
+
+    def _destination(self, file: File) -> str:
+        section = self._bench.settings.destination
+        path = to_collection(file.destination, section.path_prefix, section.globus_prefix)
+        if path is None:
+            raise OperatorFault(
+                "DESTINATION-OUTSIDE",
+                f"{file.destination} does not lie below {section.path_prefix}, all that the collection shows",
+                "correct [destination] in tacc-sync.toml, or abandon the request",
+            )
+        return path
+
+    # --- settling ---------------------------------------------------------------------------------------------
+
+    def _settle(self, unit: str, view: TaskView | None, why: Why, *, counts: bool = True) -> Step:
+        """A task has ended: read its records into the document, and end the round."""
+        claimed, work, task = self._claim_open(unit)
+        if not (claimed and work and task):
+            return Moved("another worker was faster")
+        self._bench.home.beat(doing=f"reads the records of task {task.task_id}")
+        records: dict[str, Transferred] = {}
+        if view is not None:
+            try:
+                records = {record.destination: record for record in self._globus.transferred(task.task_id)}
+            except UnknownTask:
+                why = Why(code="TASK-FORGOTTEN", text=f"Globus has no records of task {task.task_id} any more")
+        why = task.cancelled_why or why
+        now = self._bench.home.clock.now()
+        delivered = 0
+        for index in task.items:
+            file = work.files[index]
+            record = records.get(self._destination(file))
+            wrong, itself = (why, counts) if record is None else (self._judge(work, index, record), True)
+            if wrong is None:
+                delivered += 1
+                file.outcome, file.task_id, file.why = "delivered", task.task_id, None
+                file.delivered_at = patience.to_iso(view.completed_at if view and view.completed_at else now)
+                patience.forget_failures(file)
+                continue
+            if itself:
+                patience.note_failure(file, wrong, now, self._bench.patience)
+            else:
+                file.why = Why(code=wrong.code, text=wrong.text, at=patience.to_iso(now))
+            self._bench.report(
+                "file_not_delivered",
+                component="globus_xfer",
+                unit=unit,
+                file=file.path,
+                task=task.task_id,
+                code=wrong.code,
+                text=wrong.text,
+            )
+        task.ended_at = patience.to_iso(now)
+        task.status = view.status if view else "UNKNOWN"
+        self._bench.report(
+            "transfer_ended",
+            component="globus_xfer",
+            unit=unit,
+            task=task.task_id,
+            status=task.status,
+            delivered=delivered,
+            of=len(task.items),
+        )
+        return self._end_round(work, claimed)
+
+    def _judge(self, work: Work, index: int, record: Transferred) -> Why | None:
+        file = work.files[index]
+        while True:
+            verdict = evidence.judge_record(
+                size=file.size,
+                hashes=file.hashes,
+                record_size=record.size,
+                record_checksum=record.checksum,
+                record_algorithm=record.algorithm,
+                accept_without_checksum=self._bench.settings.globus.accept_records_without_checksum,
+            )
+            match verdict:
+                case evidence.Delivered():
+                    file.receipt = f"{verdict.algorithm}:{record.checksum}" if verdict.algorithm else "size"
+                    return None
+                case evidence.NotDelivered():
+                    why = Why(code=verdict.code, text=verdict.text)
+                    if verdict.code == "RECORD-CHECKSUM-DIFFERS":
+                        self._suspect_buffer(work, index)
+                    return why
+                case evidence.NeedsHash():
+                    path = transfer_buffer.path(work.unit, index)
+                    found = self._bench.buffer.digest(path, ["sha512", verdict.algorithm])
+                    if found["sha512"] != file.hashes.get("sha512"):
+                        self._suspect_buffer(work, index)
+                        return Why(code="BUFFER-ROTTEN", text="its copy in the buffer is not what was retrieved")
+                    file.hashes = {**file.hashes, **found}
+
+    def _suspect_buffer(self, work: Work, index: int) -> None:
+        """What arrived differs from what we hashed: is the copy in the buffer still what we hashed?"""
+        file, path = work.files[index], transfer_buffer.path(work.unit, index)
+        try:
+            intact = self._bench.buffer.digest(path, ["sha512"])["sha512"] == file.hashes.get("sha512")
+        except FileNotFoundError:
+            intact = False
+        if not intact:
+            transfer_buffer.remove(self._bench.buffer, work.unit, index)
+            self._recall_again(file, Why(code="BUFFER-ROTTEN", text="its copy in the buffer has changed"))
+
+    def _recall_again(self, file: File, why: Why) -> None:
+        file.outcome = "waiting"
+        file.hashes, file.proof, file.retrieved_at = {}, "", ""
+        file.why = Why(code=why.code, text=why.text, at=patience.to_iso(self._bench.home.clock.now()))
+
+    def _end_round(self, work: Work, claimed: str) -> Step:
+        home = self._bench.home
+        home.put_document(claimed, work)
+        # After the document, before the move: a unit whose round has ended needs no slot, and the slot must not
+        # outlive it.
+        home.take_away(f"{layout.SLOTS}/{work.unit}")
+        self._next_look.pop(work.unit, None)
+        home.pass_on(claimed, route.REAPER_QUEUE)
+        self._bench.wake("reaper")
+        return Moved(f"ended the round of {work.unit}")
+
+    def _claim(self, unit: str) -> str | None:
+        return self._bench.home.claim(route.GLOBUS_QUEUE, unit + SUFFIX)
+
+    def _claim_open(self, unit: str) -> tuple[str | None, Work | None, Task | None]:
+        """Claim a unit and read it anew: it may have changed since it was looked at."""
+        claimed = self._claim(unit)
+        if claimed is None:
+            return None, None, None
+        work = queues.read_work(self._bench.disk, claimed)
+        task = _open_task(work)
+        if task is None or not task.task_id:
+            self._bench.home.pass_on(claimed, route.GLOBUS_QUEUE)
+            return None, work, None
+        return claimed, work, task
+
+
+def _open_task(work: Work) -> Task | None:
+    return work.tasks[-1] if work.tasks and not work.tasks[-1].ended_at else None
+
+
+def _soonest(waits: list[Waits]) -> float | None:
+    return min((wait.due for wait in waits if wait.due is not None), default=None)

@@ -1,0 +1,124 @@
+"""The reaper: takes work from reaper_queue, removes its files from the transfer buffer, moves it to finished.
+
+Guarantee: a file is removed only on evidence of its delivery or on the operator's word, and only by its id, directly
+in its unit's own directory; the reservation goes only when that directory is gone. A unit with files still to do goes
+round again."""
+
+from __future__ import annotations
+
+from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
+from tacc_sync.pipeline.trouble import cannot_read, let_rest
+from tacc_sync.rules import patience, route
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Work
+from tacc_sync.rules.faults import WorkFault
+from tacc_sync.rules.identity import buffer_name
+from tacc_sync.workspace import layout, queues, transfer_buffer
+from tacc_sync.workspace.quarantine import quarantine_unit
+
+
+class Reaper:
+    """One worker that frees the buffer."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def step(self) -> Step:
+        """Free one unit's delivered files and send the unit on."""
+        bench = self._bench
+        now = bench.home.clock.now()
+        rests = queues.rests(bench.disk)
+        due: list[float] = []
+        for unit in sorted(queues.units(bench.disk, route.REAPER_QUEUE)):
+            if rests.get(unit.unit, 0.0) > now:
+                due.append(rests[unit.unit])
+                continue
+            claimed = bench.home.claim(route.REAPER_QUEUE, unit.unit + ".json")
+            if claimed is not None:
+                return self._reap(claimed)
+        return Waits("work in reaper_queue", due=min(due, default=None))
+
+    def _reap(self, claimed: str) -> Step:
+        bench = self._bench
+        try:
+            work = queues.read_work(bench.disk, claimed)
+        except (BadDocument, NewerDocument) as error:
+            return cannot_read(bench, claimed, "reaper", error)
+        freed, size = self._free(work)
+        left = transfer_buffer.remaining(bench.buffer, work.unit)
+        ours = {buffer_name(index) for index, file in enumerate(work.files) if route.in_buffer(file)}
+        strange = [name for name in left if name not in ours]
+        if not left:
+            transfer_buffer.close(bench.buffer, work.unit)
+            for unit, reserved in self._reservations(work.unit):
+                bench.home.take_away(queues.reservation(unit, reserved))
+        bench.report("buffer_freed", component="reaper", unit=work.unit, files=freed, bytes=size)
+        if strange:
+            return self._stranger(work, claimed, strange)
+        return self._send_on(work, claimed)
+
+    def _free(self, work: Work) -> tuple[int, int]:
+        files = size = 0
+        for index, file in enumerate(work.files):
+            if route.may_free(file) and transfer_buffer.remove(self._bench.buffer, work.unit, index):
+                files += 1
+                size += file.size
+        return files, size
+
+    def _reservations(self, unit: str) -> list[tuple[str, int]]:
+        prefix = unit + "."
+        names = self._bench.disk.names(layout.RESERVATIONS)
+        return [(unit, int(name[len(prefix) :])) for name in names if name.startswith(prefix)]
+
+    def _stranger(self, work: Work, claimed: str, strange: list[str]) -> Step:
+        bench = self._bench
+        fault = WorkFault(
+            "BUFFER-STRANGER",
+            f"in the buffer directory of this unit lies what is not the unit's: {', '.join(strange[:5])}",
+            f"look at {bench.buffer.root}/{work.unit}, move it away, then `tacc-sync quarantine release {work.unit}`",
+        )
+        path = quarantine_unit(bench.home, claimed, "reaper", fault)
+        bench.report("work_quarantined", component="reaper", path=path, code=fault.code, text=fault.text)
+        return Moved(f"quarantined {work.unit}")
+
+    def _send_on(self, work: Work, claimed: str) -> Step:
+        bench, now = self._bench, self._bench.home.clock.now()
+        place = route.after_reaping(work)
+        if place == route.QUARANTINE:
+            return self._give_up(work, claimed)
+        if place == route.FINISHED:
+            work.rest_until = ""
+            bench.home.put_document(claimed, work)
+            bench.home.move(claimed, f"{layout.finished(self._key(work))}/{work.unit}.json")
+            bench.wake("finisher")
+        else:
+            # Nothing that failed is tried again at once, even when the failure was the world's and so was not counted.
+            until = max(patience.rest_until(work, now, bench.patience), now + bench.settings.patience.first_rest)
+            if place == route.HPSS_QUEUE:
+                work.round += 1
+            let_rest(bench.home, work, until)
+            bench.home.put_document(claimed, work)
+            bench.home.pass_on(claimed, place)
+            bench.wake("retriever" if place == route.HPSS_QUEUE else "globus_xfer")
+        bench.wake("retriever")
+        bench.report("work_moved", component="reaper", unit=work.unit, to=place)
+        return Moved(f"freed {work.unit}")
+
+    def _give_up(self, work: Work, claimed: str) -> Step:
+        bench = self._bench
+        component = route.quarantined_by(work)
+        failed = [file for file in work.files if file.outcome == "failed"]
+        reasons = sorted({file.why.code for file in failed if file.why})
+        fault = WorkFault(
+            reasons[0] if len(reasons) == 1 else "FILES-FAILED",
+            f"{len(failed)} of {len(work.files)} files have used up their attempts ({', '.join(reasons)})",
+            "mend the cause, then `tacc-sync quarantine release`; or give these files up with `abandon`",
+        )
+        lines = [f"{file.path}: {file.why.code}: {file.why.text}" if file.why else file.path for file in failed]
+        bench.home.put_document(claimed, work)
+        path = quarantine_unit(bench.home, claimed, component, fault, lines)
+        bench.report("work_quarantined", component="reaper", path=path, code=fault.code, text=fault.text)
+        return Moved(f"quarantined {work.unit}")
+
+    @staticmethod
+    def _key(work: Work) -> str:
+        return work.unit.partition(".")[0]

@@ -1,0 +1,270 @@
+"""The retriever: takes work from hpss_queue, copies its files with hsi to the transfer buffer, moves it to
+globus_queue.
+
+Guarantee: never two sessions on one cartridge, never more reserved than the quota; a file counts as retrieved on what
+was read back from the buffer, and a file that cannot be had does not hold up the others of its unit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tacc_sync.outside.hpss.interface import Fetch, Hpss, Session
+from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
+from tacc_sync.pipeline.trouble import cannot_read, killer
+from tacc_sync.rules import patience, retrieval, route, schedule
+from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
+from tacc_sync.rules.faults import WorldFault
+from tacc_sync.rules.identity import SUFFIX, UnitName
+from tacc_sync.workspace import layout, queues, transfer_buffer
+
+# What ended a session without being any file's fault: nothing is counted, the unit waits.
+WORLD_TROUBLE = frozenset({"HPSS-AWAY", "HPSS-SESSIONS", "HPSS-UNAUTHENTICATED", "HSI-MISSING", "STOPPED", "FENCED"})
+
+
+class Retriever:
+    """One worker that runs one hsi session at a time."""
+
+    def __init__(self, bench: Bench, hpss: Hpss) -> None:
+        self._bench = bench
+        self._hpss = hpss
+        self._mounted: tuple[str, ...] = ()
+        self._blocked: tuple[str, float] = ("", 0.0)
+        self._priorities: dict[str, int] = {}
+
+    def step(self) -> Step:
+        """Choose a unit, recall it, pass it on."""
+        waiting = queues.units(self._bench.disk, route.HPSS_QUEUE)
+        if not waiting:
+            return Waits("work in hpss_queue")
+        self._hpss.check_up()
+        chosen = self._choose()
+        if isinstance(chosen, Waits):
+            return chosen
+        return self._recall(*chosen)
+
+    # --- choosing ---------------------------------------------------------------------------------------------
+
+    def _choose(self) -> tuple[UnitName, str] | Waits:
+        home, disk = self._bench.home, self._bench.disk
+        with home.turn() as ours:
+            if not ours:
+                return Waits("the turn to choose", due=home.clock.now() + 1, moving=True)
+            rests = queues.rests(disk)
+            chosen = schedule.choose_recall(
+                schedule.order_of_recall(
+                    queues.units(disk, route.HPSS_QUEUE), priority=self._priority, mounted=self._mounted
+                ),
+                now=home.clock.now(),
+                rests=rests,
+                buffer=schedule.Buffer(self._bench.settings.buffer.quota, queues.reservations(disk)),
+                cartridges_in_use=queues.cartridges(disk),
+                patient_since=self._waited_for_room,
+                overtaking_ends_after=self._bench.settings.run.overtaking,
+            )
+            if isinstance(chosen, schedule.Nothing):
+                self._remember_blocked(chosen.blocked)
+                return Waits(chosen.waits_for, "looks again by itself", chosen.due)
+            unit = chosen.unit
+            if chosen.reserve:
+                home.put_new(queues.reservation(unit.unit, chosen.reserve), b"")
+            claimed = home.claim(route.HPSS_QUEUE, unit.unit + SUFFIX)
+            if claimed is None:
+                return Waits("another worker's move", due=home.clock.now(), moving=True)
+            for label in sorted(unit.cartridges):
+                if not home.put_new(f"{layout.CARTRIDGES}/{label}", home.name.encode()):
+                    # Cannot be under the turn, unless somebody tampered: let go of everything again.
+                    raise WorldFault("CARTRIDGE-IN-USE", f"cartridge {label} is in use after all")
+            if unit.unit in rests:
+                home.take_away(queues.rest(unit.unit, rests[unit.unit]))
+        return unit, claimed
+
+    def _priority(self, request: str) -> int:
+        # A request's document does not change while it has work in hpss_queue.
+        if request not in self._priorities:
+            try:
+                path = layout.entry(route.REQUEST_QUEUE, request)
+                self._priorities[request] = queues.read_request(self._bench.disk, path).priority
+            except (OSError, BadDocument, NewerDocument):
+                return 0
+        return self._priorities[request]
+
+    def _waited_for_room(self, unit: str) -> float:
+        blocked, since = self._blocked
+        return self._bench.home.clock.uptime() - since if unit == blocked else 0.0
+
+    def _remember_blocked(self, unit: str) -> None:
+        if unit != self._blocked[0]:
+            self._blocked = (unit, self._bench.home.clock.uptime())
+
+    # --- recalling --------------------------------------------------------------------------------------------
+
+    def _recall(self, unit: UnitName, claimed: str) -> Step:
+        bench = self._bench
+        home, report = bench.home, bench.report
+        try:
+            work = queues.read_work(bench.disk, claimed)
+        except (BadDocument, NewerDocument) as error:
+            return cannot_read(bench, claimed, "retriever", error)
+        if patience.suspected_killer(work, bench.patience):
+            return killer(bench, claimed, "retriever", work)
+        work.begun += 1
+        work.rest_until = ""
+        home.put_document(claimed, work)
+        home.beat(doing=f"recalls {unit.unit}")
+        report("work_claimed", component="retriever", unit=unit.unit, request=unit.request)
+
+        transfer_buffer.prepare(bench.buffer, home.name, unit.unit)
+        self._adopt_what_is_there(work)
+        wanted = [index for index, file in enumerate(work.files) if file.outcome == "waiting"]
+        trouble: tuple[str, str] | None = None
+        if wanted:
+            session = self._session(work, wanted)
+            self._release_cartridges(unit)
+            self._take_over(work, wanted, session)
+            trouble = session.trouble
+        else:
+            self._release_cartridges(unit)
+        transfer_buffer.sync(bench.buffer, unit.unit)
+        transfer_buffer.clear_part(bench.buffer, home.name, unit.unit)
+        return self._pass_on(work, claimed, trouble)
+
+    def _adopt_what_is_there(self, work: Work) -> None:
+        """An earlier worker may have died between placing a verified file and saying so: no need to recall it again."""
+        for index, file in enumerate(work.files):
+            if file.outcome != "waiting":
+                continue
+            status = transfer_buffer.status(self._bench.buffer, work.unit, index)
+            if status is None:
+                continue
+            hashes: dict[str, str] = {}
+            wrong = retrieval.judge_shape(file, size=status.size, has_hole=status.has_hole, said="")
+            if wrong is None:
+                hashes = self._digest(transfer_buffer.path(work.unit, index), file)
+                # Nothing is placed there without proof; where the archive has no hash that was hsi's line.
+                judged = retrieval.judge_content(file, hashes, reported_bytes=file.size, unhashed="line")
+                wrong = judged if isinstance(judged, Why) else None
+            if wrong is None:
+                self._mark_retrieved(file, hashes, "hash" if file.archive_hash else "line")
+            else:
+                transfer_buffer.remove(self._bench.buffer, work.unit, index)
+                self._bench.report(
+                    "buffer_copy_discarded", unit=work.unit, file=file.path, code=wrong.code, text=wrong.text
+                )
+
+    def _session(self, work: Work, wanted: list[int]) -> Session:
+        bench = self._bench
+        fetches = [
+            Fetch(
+                work.files[index].path,
+                f"{bench.buffer.root}/{transfer_buffer.part_path(bench.home.name, work.unit, index)}",
+            )
+            for index in wanted
+        ]
+        bench.report("session_started", component="retriever", unit=work.unit, files=len(fetches))
+        session = self._hpss.get(fetches, session_name=work.unit, may_go_on=lambda: not bench.home.lost)
+        bench.report(
+            "session_ended",
+            component="retriever",
+            unit=work.unit,
+            exit_status=session.exit_status,
+            trouble=" ".join(session.trouble or ()),
+            unexplained=session.unexplained[:3],
+        )
+        return session
+
+    def _release_cartridges(self, unit: UnitName) -> None:
+        # As soon as hsi has ended, before anything is hashed: the next unit of the tape starts while it is still
+        # mounted.
+        for label in sorted(unit.cartridges):
+            self._bench.home.take_away(f"{layout.CARTRIDGES}/{label}")
+        self._mounted = unit.cartridges
+        self._bench.wake("retriever")
+
+    def _take_over(self, work: Work, wanted: list[int], session: Session) -> None:
+        """Read back what has arrived, and say of each file what became of it."""
+        wrong: dict[int, Why] = {}
+        for index, fetched in zip(wanted, session.fetched, strict=True):
+            why = self._verify(work, index, fetched.reported_bytes, fetched.error)
+            if why is not None:
+                wrong[index] = why
+        world = session.trouble is not None and session.trouble[0] in WORLD_TROUBLE
+        # Of a file that arrived, but wrong, we know enough ourselves; of one that did not, what hsi said.
+        never_came = [index in wrong and wrong[index].code == "FILE-NOT-FETCHED" for index in wanted]
+        said = [
+            fetched.error if missing else "wrong" * (index in wrong)
+            for index, fetched, missing in zip(wanted, session.fetched, never_came, strict=True)
+        ]
+        counted = retrieval.suspects(said, [index not in wrong for index in wanted])
+        for index, counts, error in zip(wanted, counted, said, strict=True):
+            why = wrong.get(index)
+            if why is None or (world and not error):
+                continue
+            file = work.files[index]
+            if counts:
+                patience.note_failure(file, why, self._bench.home.clock.now(), self._bench.patience)
+            else:
+                file.why = why
+            self._bench.report(
+                "file_not_retrieved",
+                component="retriever",
+                unit=work.unit,
+                file=file.path,
+                code=why.code,
+                text=why.text,
+            )
+
+    def _verify(self, work: Work, index: int, reported_bytes: int | None, said: str) -> Why | None:
+        bench, file = self._bench, work.files[index]
+        part = transfer_buffer.part_path(bench.home.name, work.unit, index)
+        status = bench.buffer.status(part)
+        if said.startswith("NAME-UNSPEAKABLE"):
+            return Why(code="NAME-UNSPEAKABLE", text=said)
+        wrong = retrieval.judge_shape(
+            file,
+            size=status.size if status and status.kind == "file" else None,
+            has_hole=status.has_hole if status else False,
+            said=said,
+        )
+        if wrong is not None:
+            return wrong
+        hashes = self._digest(part, file)
+        judged = retrieval.judge_content(
+            file, hashes, reported_bytes=reported_bytes, unhashed=bench.settings.hsi.unhashed
+        )
+        if isinstance(judged, Why):
+            return judged
+        if not transfer_buffer.place(bench.buffer, bench.home.name, work.unit, index, hashes):
+            return Why(code="BUFFER-OCCUPIED", text="another file lies in its place in the transfer buffer")
+        self._mark_retrieved(file, hashes, judged.proof)
+        return None
+
+    def _digest(self, path: str, file: File) -> dict[str, str]:
+        wanted = retrieval.algorithms(file, self._bench.settings.globus.record_algorithm)
+        return self._bench.buffer.digest(path, wanted, lambda: not self._bench.home.lost)
+
+    def _mark_retrieved(self, file: File, hashes: dict[str, str], proof: Literal["hash", "line", "size"]) -> None:
+        file.outcome = "retrieved"
+        file.hashes = hashes
+        file.proof = proof
+        file.retrieved_at = patience.to_iso(self._bench.home.clock.now())
+        file.why = None
+        patience.forget_failures(file)
+
+    def _pass_on(self, work: Work, claimed: str, trouble: tuple[str, str] | None) -> Step:
+        bench = self._bench
+        work.ended += 1
+        retrieved = sum(file.outcome == "retrieved" for file in work.files)
+        world = trouble is not None and trouble[0] in WORLD_TROUBLE
+        if world and not retrieved:
+            # Nobody's fault and nothing won: as if it had not been tried. Its reservation stays, so it goes first.
+            bench.home.put_document(claimed, work)
+            bench.home.pass_on(claimed, route.HPSS_QUEUE)
+        else:
+            bench.home.put_document(claimed, work)
+            place = route.after_retrieval(work)
+            bench.home.pass_on(claimed, place)
+            bench.report("work_moved", component="retriever", unit=work.unit, to=place, retrieved=retrieved)
+            bench.wake("globus_xfer" if place == route.GLOBUS_QUEUE else "reaper")
+        if world and trouble is not None:
+            raise WorldFault(trouble[0], trouble[1])
+        return Moved(f"recalled {retrieved} of {len(work.files)} files of {work.unit}")

@@ -1,0 +1,304 @@
+"""The syncer: takes a request from inbox, puts its work into hpss_queue, moves the request to request_queue.
+
+Guarantee: a request is planned at one instant, the rename into request_queue: before it nothing of the plan is
+visible, after it all of it will be, whoever dies when. A listing that broke off makes no plan. What cannot be
+understood is kept, byte for byte, with the reason."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+
+from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, Listing, Refused
+from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
+from tacc_sync.rules import batches, documents, legacy, selection
+from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange
+from tacc_sync.rules.faults import Fault, WorkFault
+from tacc_sync.rules.identity import SUFFIX, printable, request_key
+from tacc_sync.rules.patience import to_iso
+from tacc_sync.rules.route import FINISHED, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
+from tacc_sync.rules.selection import Selection
+from tacc_sync.workspace import layout
+from tacc_sync.workspace.home import STAGING
+from tacc_sync.workspace.quarantine import quarantine_stranger, why
+from tacc_sync.workspace.recovery import publish
+
+ADMITTED = "admitted.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen of an unreadable file in the inbox, and when (uptime)."""
+
+    fingerprint: str
+    since: float
+
+
+class Syncer:
+    """One worker that plans one request at a time."""
+
+    def __init__(self, bench: Bench, hpss: Hpss) -> None:
+        self._bench = bench
+        self._hpss = hpss
+        self._looks: dict[str, _Look] = {}
+
+    def step(self) -> Step:
+        """Take the first request of the inbox that can be taken."""
+        disk = self._bench.disk
+        names = sorted(name for name in disk.names(INBOX) if name.endswith(SUFFIX) and not name.startswith("."))
+        self._looks = {name: look for name, look in self._looks.items() if name in names}
+        waits: Waits | None = None
+        for name in names:
+            try:
+                content = disk.read(f"{INBOX}/{name}", documents.MAX_BYTES)
+                request = self._read(content)
+            except FileNotFoundError:
+                continue
+            except NewerDocument:
+                waits = waits or Waits(f"a newer tacc-sync, for which inbox/{name} is meant", "upgrade this host")
+                continue
+            except BadDocument as error:
+                step = self._refuse(name, content, error)
+            except WorkFault as fault:
+                step = self._quarantine(name, fault)
+            except OSError as error:
+                if error.errno not in {errno.EISDIR, errno.EFBIG, errno.ELOOP}:
+                    raise
+                text = f"it is no plain file of a usable size: {error.strerror}"
+                step = self._quarantine(name, WorkFault("DOCUMENT-BAD", text, "remove it"))
+            else:
+                step = self._sync(name, request)
+            if isinstance(step, Moved):
+                return step
+            waits = waits or step
+        return waits or Waits("requests in inbox")
+
+    # --- reading a request ------------------------------------------------------------------------------------
+
+    def _read(self, content: bytes) -> Request:
+        fields = documents.fields_of(content)
+        if legacy.is_legacy_work(fields):
+            raise WorkFault(
+                "DOCUMENT-BAD", "this is a work unit of the earlier tacc-sync", "hand it to `tacc-sync adopt`"
+            )
+        if legacy.is_legacy_request(fields):
+            section = self._bench.settings.legacy
+            return legacy.convert_request(content, section.hpss_base_path, section.tacc_base_path)
+        request = documents.decode(content, Request)
+        selection.validate(request)
+        return request
+
+    def _refuse(self, name: str, content: bytes, error: BadDocument) -> Step:
+        """A bad request is quarantined; but what is not even JSON may be a file that somebody is still copying in."""
+        try:
+            documents.fields_of(content)
+        except BadDocument:
+            uptime = self._bench.home.clock.uptime()
+            fingerprint = hashlib.sha256(content).hexdigest()
+            look = self._looks.get(name)
+            if look is None or look.fingerprint != fingerprint:
+                look = self._looks[name] = _Look(fingerprint, uptime)
+            left = self._bench.settings.run.settle - (uptime - look.since)
+            if left > 0:
+                return Waits(
+                    f"the end of inbox/{name}: it does not parse, somebody may still be copying it",
+                    "it is quarantined if it does not change",
+                    self._bench.home.clock.now() + left,
+                    moving=True,
+                )
+        return self._quarantine(name, error)
+
+    def _quarantine(self, name: str, fault: Fault) -> Step:
+        claimed = self._bench.home.claim(INBOX, name)
+        if claimed is None:
+            return Waits("another worker's move", moving=True)
+        return self._quarantine_claimed(claimed, fault)
+
+    def _quarantine_claimed(self, claimed: str, fault: Fault) -> Step:
+        path = quarantine_stranger(self._bench.home, claimed, "syncer", fault)
+        self._bench.report("request_quarantined", component="syncer", path=path, code=fault.code, text=fault.text)
+        return Moved(f"quarantined {path}")
+
+    # --- planning ---------------------------------------------------------------------------------------------
+
+    def _sync(self, name: str, request: Request) -> Step:
+        bench = self._bench
+        self._hpss.check_up()
+        claimed = bench.home.claim(INBOX, name)
+        if claimed is None:
+            return Waits("another worker's move", moving=True)
+        try:
+            self._must_be_new(request)
+            request.request_id = request.request_id or bench.home.host.new_uuid()
+            key = request_key(request.request_id)
+            bench.home.beat(doing=f"lists {', '.join(map(printable, request.sources))} for request {key}")
+            bench.report("request_claimed", component="syncer", request=key, path=name)
+            listing = self._list(request)
+            chosen = selection.select(request, listing.files)
+            strange = self._strange(request, listing.refused)
+        except WorkFault as fault:
+            return self._quarantine_claimed(claimed, fault)
+        hashes = self._hpss.hashes([file.path for file in chosen.files])
+        return self._plan(claimed, request, chosen, hashes, strange)
+
+    def _must_be_new(self, request: Request) -> None:
+        """Refuse an id that is in use; a request that was drained in the middle of its planning is let through."""
+        if not request.request_id:
+            return
+        key = request_key(request.request_id)
+        disk = self._bench.disk
+        admitted = self._admitted(key)
+        ours = admitted is None or (request.admitted is not None and admitted == request.admitted.token)
+        places = (layout.entry(REQUEST_QUEUE, key), f"{layout.finished(key)}/request.json")
+        claimed = [f"{layout.CLAIMS}/{worker}/{REQUEST_QUEUE}/{key}{SUFFIX}" for worker in disk.names(layout.CLAIMS)]
+        # Along the way that a request goes, and the first place once more, so that one that moves meanwhile is not
+        # missed.
+        if not ours or any(disk.status(path) for path in (*places, *claimed, *places)):
+            raise BadDocument(
+                "request_id",
+                f"{request.request_id} is in use in this workspace (its first twelve hex digits count)",
+                "leave `request_id` out, and the request gets a new one",
+            )
+
+    def _admitted(self, key: str) -> str | None:
+        try:
+            content = self._bench.disk.read(f"{layout.finished(key)}/{ADMITTED}", 65536)
+        except FileNotFoundError:
+            return None
+        return msgspec.json.decode(content, type=Admission).token
+
+    def _list(self, request: Request) -> Listing:
+        named = selection.named_files(request)
+        if named:
+            return self._hpss.list_files(named)
+        return self._hpss.list_trees(selection.listing_roots(request))
+
+    def _strange(self, request: Request, refused: list[Refused]) -> list[Strange]:
+        """What was met and cannot be carried. A part of the tree that could not be listed makes the request
+        impossible, unless it is excluded anyway."""
+        roots = set(selection.named_files(request) or selection.listing_roots(request))
+        unlisted = [
+            entry for entry in refused if entry.kind != "not-a-file" and not selection.is_excluded(request, entry.path)
+        ]
+        # A directory that only the patterns name (`2020/*.zip`) may well not exist: then they match nothing.
+        narrowed = roots.difference(request.sources, request.files)
+        unlisted = [entry for entry in unlisted if not (entry.kind == "missing" and entry.path in narrowed)]
+        missing = [entry for entry in unlisted if entry.kind == "missing" and entry.path in roots]
+        if missing:
+            names = ", ".join(printable(entry.path) for entry in missing[:20])
+            raise WorkFault(
+                "SOURCE-MISSING",
+                f"{len(missing)} of the {len(roots)} paths asked for do not exist in HPSS: {names}",
+                "correct `source` (or `files`), and drop the request again",
+            )
+        if unlisted:
+            names = "; ".join(f"{printable(entry.path)}: {entry.text}" for entry in unlisted[:20])
+            raise WorkFault(
+                "SOURCE-UNREADABLE",
+                f"{len(unlisted)} paths could not be listed, so nobody knows what lies there: {names}",
+                "get permission for them, or exclude them, and drop the request again",
+            )
+        return [
+            Strange(path=printable(entry.path), kind=entry.kind, text=entry.text)
+            for entry in refused
+            if entry.kind == "not-a-file" and not selection.is_excluded(request, entry.path)
+        ]
+
+    def _plan(
+        self,
+        claimed: str,
+        request: Request,
+        chosen: Selection,
+        hashes: dict[str, ArchiveHash | None],
+        strange: list[Strange],
+    ) -> Step:
+        bench = self._bench
+        home, settings = bench.home, bench.settings
+        now = to_iso(home.clock.now())
+        key = request_key(request.request_id)
+        stem = claimed.rpartition("/")[2].removesuffix(SUFFIX)
+        staging = f"{home.path}/{STAGING}/{stem}"
+        for directory in (staging, f"{staging}/{HPSS_QUEUE}", f"{staging}/{QUARANTINE}"):
+            home.disk.mkdir(directory)
+        plan = Plan(planned_at=now, files=0, bytes=0, units=[], listed_files=chosen.listed, strange=strange)
+        for planned in batches.plan_units(
+            key,
+            chosen,
+            unit_bytes=settings.units.bytes,
+            unit_files=settings.units.files,
+            quota=settings.buffer.quota,
+            sessions=settings.hsi.sessions,
+        ):
+            work = planned.work(chosen, request_id=request.request_id, created_at=now, priority=request.priority)
+            for file, listed in zip(work.files, planned.listed, strict=True):
+                known = hashes.get(listed.path)
+                file.archive_hash = f"{known.algorithm}:{known.hex}" if known else ""
+            folder = QUARANTINE if planned.refused else HPSS_QUEUE
+            if planned.refused:
+                fault = WorkFault(planned.refused.code, planned.refused.text, REMEDIES.get(planned.refused.code, ""))
+                reason = why(home, fault, "syncer", files=[file.path for file in work.files])
+                home.disk.create(f"{staging}/{folder}/{planned.unit}{layout.WHY}", documents.encode_any(reason))
+            home.disk.create(f"{staging}/{folder}/{planned.unit}{SUFFIX}", documents.encode(work))
+            plan.units.append(planned.unit)
+            plan.files += len(work.files)
+            plan.bytes += planned.bytes
+        for directory in (f"{staging}/{HPSS_QUEUE}", f"{staging}/{QUARANTINE}", staging):
+            home.disk.sync(directory)
+        plan.warnings = self._warnings(plan)
+        request.plan = plan
+        return self._commit(claimed, stem, key, request)
+
+    @staticmethod
+    def _warnings(plan: Plan) -> list[str]:
+        warnings = []
+        if not plan.files:
+            warnings.append(f"the patterns match none of the {plan.listed_files} files that were listed")
+        if plan.strange:
+            warnings.append(f"{len(plan.strange)} entries are no plain files and are not carried; see `strange`")
+        return warnings
+
+    def _commit(self, claimed: str, stem: str, key: str, request: Request) -> Step:
+        bench = self._bench
+        home = bench.home
+        token = request.admitted.token if request.admitted else home.host.token() + home.host.token()
+        request.admitted = Admission(token=token, at=to_iso(home.clock.now()))
+        home.put_document(claimed, request)
+        # The id belongs to whoever makes this file: two requests that claim one id at the same moment cannot both pass.
+        self._make(layout.finished(key))
+        admission = documents.encode_any(Admission(token=token, at=""))
+        if not home.put_new(f"{layout.finished(key)}/{ADMITTED}", admission):
+            fault = BadDocument("request_id", "is in use in this workspace", "leave it out, or write another")
+            return self._quarantine_claimed(claimed, fault)
+        home.move(claimed, layout.entry(REQUEST_QUEUE, key))
+        publish(home, home.path, stem)
+        plan = request.plan or Plan(planned_at="", files=0, bytes=0, units=[])
+        bench.report(
+            "request_planned",
+            component="syncer",
+            request=key,
+            files=plan.files,
+            bytes=plan.bytes,
+            units=len(plan.units),
+            warnings=plan.warnings,
+        )
+        bench.wake("retriever")
+        bench.wake("finisher")
+        return Moved(f"planned request {key}: {plan.files} files in {len(plan.units)} units")
+
+    def _make(self, directory: str) -> None:
+        try:
+            self._bench.disk.mkdir(directory)
+        except FileExistsError:
+            return
+        self._bench.disk.sync(FINISHED)
+
+
+# Said of what can never be carried as it is.
+REMEDIES = {
+    "FILE-LARGER-THAN-BUFFER": "raise [buffer] quota and `tacc-sync quarantine release` it, or `abandon` it",
+    "NAME-UNSPEAKABLE": "rename the file in HPSS and request it again; `tacc-sync quarantine abandon` gives it up",
+    "STRIPE-TOO-WIDE": "ask the site to repack the file; `tacc-sync quarantine abandon` gives this one up",
+}

@@ -1,0 +1,76 @@
+"""What counts as retrieved? Decided from what lies in the buffer, never from an exit status. Pure.
+
+Guarantee: a file is retrieved only when it has its full size, no hole, and either the archive's own hash or, where
+the archive has none, hsi's own line with that byte count (or the operator configured that size and freedom from holes
+suffice)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tacc_sync.rules.documents import File, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Proven, and by what."""
+
+    proof: Literal["hash", "line", "size"]
+
+
+def algorithms(file: File, record_algorithm: str) -> list[str]:
+    """What to compute in the one read: sha512, the archive's algorithm, and the one that Globus' records use."""
+    wanted = ["sha512"]
+    for name in (file.archive_hash.partition(":")[0], record_algorithm):
+        if name and name not in wanted:
+            wanted.append(name)
+    return wanted
+
+
+def judge_shape(file: File, *, size: int | None, has_hole: bool, said: str) -> Why | None:
+    """What is wrong before anything is hashed; `size` None when no file is there; `said`: hsi's error for it."""
+    if size is None:
+        return Why(code="FILE-NOT-FETCHED", text=said or "hsi ended without this file and without a word about it")
+    if size != file.size:
+        text = f"{size} bytes arrived, the listing says {file.size}"
+        return Why(code="FILE-SIZE-DIFFERS", text=f"{text}; hsi said: {said}" if said else text)
+    if has_hole:
+        return Why(code="FILE-HAS-HOLES", text="the file has its full size, but parts of it were never written")
+    return None
+
+
+def judge_content(
+    file: File, hashes: Mapping[str, str], *, reported_bytes: int | None, unhashed: str
+) -> Retrieved | Why:
+    """Is the content proven?"""
+    algorithm, _, expected = file.archive_hash.partition(":")
+    if expected:
+        found = hashes[algorithm]
+        if found == expected:
+            return Retrieved("hash")
+        return Why(code="CHECKSUM-DIFFERS", text=f"{algorithm} in the archive {expected}, in the buffer {found}")
+    if reported_bytes == file.size:
+        return Retrieved("line")
+    if unhashed == "size":
+        return Retrieved("size")
+    if reported_bytes is not None:
+        return Why(code="FILE-SIZE-DIFFERS", text=f"hsi reports {reported_bytes} bytes, the listing {file.size}")
+    return Why(
+        code="RETRIEVAL-UNPROVEN",
+        text="the archive has no hash of this file, and hsi printed no line that confirms its bytes"
+        " (see [hsi] get_options and unhashed in tacc-sync.toml)",
+    )
+
+
+def suspects(errors: Iterable[str], have: Iterable[bool]) -> list[bool]:
+    """Which of the files that did not arrive are to be counted: those of which hsi said something, and, as a session
+    that broke off says nothing of the rest, the first one that is missing without a word."""
+    counted: list[bool] = []
+    found_first = False
+    for error, here in zip(errors, have, strict=True):
+        silent = not here and not error
+        counted.append(not here and (bool(error) or not found_first))
+        found_first = found_first or silent
+    return counted

@@ -1,0 +1,281 @@
+"""Which files does a request mean, what has to be listed to know, and where does each go? Pure.
+
+Guarantee: a selected file's destination is the request's destination joined with the file's path relative to its source
+(its name, when the file itself is the source), and no two selected files meet at one destination.
+Fails with: `WorkFault` DESTINATION-COLLISION, LISTING-STRANGE; `BadPattern` when the request was never validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tacc_sync.rules.documents import Request
+from tacc_sync.rules.faults import WorkFault
+from tacc_sync.rules.identity import printable
+from tacc_sync.rules.patterns import any_of
+from tacc_sync.rules.validity import compiled, in_trash, is_within, validate
+
+__all__ = [
+    "Listed",
+    "Selection",
+    "destination_of",
+    "is_excluded",
+    "listing_roots",
+    "named_files",
+    "relative_to",
+    "select",
+    "validate",
+]
+
+# Each root is a command to hsi; beyond so many one listing further up costs less.
+MAX_ROOTS = 64
+
+
+class Listed(Protocol):
+    """A listed file, as the edge to HPSS describes it; undecodable bytes of names are carried by surrogateescape."""
+
+    @property
+    def path(self) -> str:
+        """Absolute."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def section(self) -> int:
+        """The tape mark in front of it."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes past that mark."""
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """The cartridges that it lies on."""
+
+    @property
+    def written(self) -> str:
+        """The archive's date."""
+
+
+@dataclass(slots=True)
+class Selection:
+    """What a request means of a listing.
+
+    `files` can be carried as far as their names go; `unspeakable` have names that no document can hold. Both are in the
+    order of the listing and may be changed by the caller: taking a file out means that it will be in no unit.
+    """
+
+    sources: list[str]
+    destination: str
+    files: list[Listed] = field(default_factory=list)
+    unspeakable: list[Listed] = field(default_factory=list)
+    listed: int = 0
+
+    def destination_of(self, path: str) -> str:
+        """Where a file goes."""
+        return destination_of(path, self.sources, self.destination)
+
+
+def relative_to(path: str, sources: Sequence[str]) -> str | None:
+    """A file's path relative to the source that it lies in; its name when it is a source; None when it is in none."""
+    for source in sources:
+        if path == source:
+            return path.rpartition("/")[2]
+        if is_within(path, source):
+            return path[len(source) + (source != "/") :]
+    return None
+
+
+def destination_of(path: str, sources: Sequence[str], destination: str) -> str:
+    """Where a file goes; raises `WorkFault` LISTING-STRANGE for a file that lies in no source."""
+    relative = relative_to(path, sources)
+    if relative is None:
+        raise _strange(path)
+    return f"{destination.rstrip('/')}/{relative}"
+
+
+def named_files(request: Request) -> list[str]:
+    """The files that a request names one by one, in order; when there are any, nothing else has to be listed."""
+    return sorted(request.files)
+
+
+def listing_roots(request: Request) -> list[str]:
+    """What has to be listed: the sources, or the directories in them that all include patterns confine themselves to.
+
+    In order, none inside of another; [] when the request names its files (see `named_files`).
+    """
+    if request.files:
+        return []
+    globs = compiled(request.include, request.pattern_rules, "include")
+    roots: set[str] = set()
+    for source in request.sources:
+        found = set() if globs else {source}
+        for glob in globs:
+            for directory in glob.directories:
+                path = directory
+                if glob.subject == "relative":
+                    path = f"{source.rstrip('/')}/{directory}".rstrip("/") or "/"
+                if is_within(path, source):
+                    found.add(path)
+                elif is_within(source, path):
+                    found.add(source)
+        roots |= found if len(found) <= MAX_ROOTS else {_common(sorted(found))}
+    if len(roots) > MAX_ROOTS:
+        roots = set(request.sources)
+    return _outermost(roots)
+
+
+def _common(paths: Sequence[str]) -> str:
+    first, last = paths[0].split("/"), paths[-1].split("/")
+    same = 0
+    while same < min(len(first), len(last)) and first[same] == last[same]:
+        same += 1
+    return "/".join(first[:same]) or "/"
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    outer: list[str] = []
+    for path in sorted(paths, key=lambda path: path.rstrip("/") + "/"):
+        if not outer or not is_within(path, outer[-1]):
+            outer.append(path)
+    return outer
+
+
+def select(request: Request, files: Iterable[Listed]) -> Selection:
+    """Which of the listed files a request means: included, not excluded, and never what lies in a `.Trash`.
+
+    Without include patterns everything is meant; when the request names its files, only those are.
+    """
+    selection = Selection(request.sources, request.destination)
+    included = any_of(compiled(request.include, request.pattern_rules, "include"))
+    excluded = any_of(compiled(request.exclude, request.pattern_rules, "exclude"))
+    relative_of = _relative(selection.sources)
+    named = set(request.files)
+    everything, nothing_excluded = not request.include, not request.exclude
+    listed = 0
+    for file in files:
+        listed += 1
+        path = file.path
+        relative = relative_of(path)
+        if relative is None:
+            raise _strange(path)
+        if in_trash(path) or (named and path not in named):
+            continue
+        if (everything or included(path, relative)) and (nothing_excluded or not excluded(path, relative)):
+            (selection.files if _is_speakable(path) else selection.unspeakable).append(file)
+    selection.listed = listed
+    _drop_repeated(selection)
+    _refuse_collisions(selection, relative_of)
+    return selection
+
+
+def is_excluded(request: Request, path: str) -> bool:
+    """Can a request do without knowing what lies at a path, or below it? So it is with what its patterns exclude."""
+    relative = relative_to(path, request.sources)
+    if in_trash(path):
+        return True
+    if relative is None or not request.exclude:
+        return False
+    excluded = any_of(compiled(request.exclude, request.pattern_rules, "exclude"))
+    # A pattern that ends in `/**` takes out whatever lies below: two names that nobody would think of stand for all.
+    below = all(excluded(path + probe, relative + probe) for probe in ("/\u2400", "/\u2400/\u2400"))
+    return below or excluded(path, relative)
+
+
+def _relative(sources: Sequence[str]) -> Callable[[str], str | None]:
+    # As relative_to, for many files: neighbours in a listing lie in the same source.
+    last = sources[0]
+    prefix = last.rstrip("/") + "/"
+    skip = len(prefix)
+
+    def relative(path: str) -> str | None:
+        nonlocal last, prefix, skip
+        if path.startswith(prefix):
+            return path[skip:]
+        for source in sources:
+            if is_within(path, source):
+                last, prefix = source, source.rstrip("/") + "/"
+                skip = len(prefix)
+                return relative_to(path, (source,))
+        return None
+
+    return relative
+
+
+def _is_speakable(path: str) -> bool:
+    if path.isascii():
+        return True
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _drop_repeated(selection: Selection) -> None:
+    # A listing that says the same thing of a file twice is merely wordy; one that contradicts itself proves nothing.
+    for files in (selection.files, selection.unspeakable):
+        paths = {file.path for file in files}
+        if len(paths) == len(files):
+            continue
+        seen: dict[str, Listed] = {}
+        for file in files:
+            if seen.setdefault(file.path, file) != file:
+                raise WorkFault(
+                    "LISTING-STRANGE",
+                    f"the listing has {file.path!a} twice, and says different things of it",
+                    "list it by hand; if something is being written there, release the request when that has ended",
+                )
+        files[:] = seen.values()
+
+
+def _refuse_collisions(selection: Selection, relative_of: Callable[[str], str | None]) -> None:
+    # Within one source a destination stands for one path, and the paths themselves will do.
+    where = relative_of if len(selection.sources) > 1 else _itself
+    targets: set[str] = set()
+    directories: set[str] = set()
+    for files in (selection.files, selection.unspeakable):
+        for file in files:
+            target = where(file.path) or ""
+            if target in targets:
+                _collide(selection, where, target, file.path)
+            targets.add(target)
+            parent = target.rpartition("/")[0]
+            while parent and parent not in directories:
+                directories.add(parent)
+                parent = parent.rpartition("/")[0]
+    for target in targets & directories:
+        below = next(path for path in _paths(selection) if (where(path) or "").startswith(target + "/"))
+        _collide(selection, where, target, below)
+
+
+def _itself(path: str) -> str | None:
+    return path
+
+
+def _paths(selection: Selection) -> Iterable[str]:
+    for files in (selection.files, selection.unspeakable):
+        for file in files:
+            yield file.path
+
+
+def _collide(selection: Selection, where: Callable[[str], str | None], target: str, second: str) -> None:
+    first = next(path for path in _paths(selection) if where(path) == target)
+    at = printable(selection.destination_of(first))
+    raise WorkFault(
+        "DESTINATION-COLLISION",
+        f"{printable(first)} and {printable(second)} would meet at {at}",
+        "make two requests with different destinations, or exclude one of the two",
+    )
+
+
+def _strange(path: str) -> WorkFault:
+    return WorkFault(
+        "LISTING-STRANGE",
+        f"the listing has {path!a}, which lies in none of the request's sources",
+        "name the source as HPSS prints it: a link or another spelling leads elsewhere",
+    )

@@ -1,0 +1,151 @@
+"""What can be configured, with its defaults and units: the schema of `tacc-sync.toml`. Pure.
+
+Sizes are bytes, times are seconds; the file and the environment may say `20TB`, `20TiB`, `5h` (see config.py). Site
+facts carry their source in the comment."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Base: an unknown key is an error, so that a misspelt one is noticed."""
+
+
+class Hsi(Section, kw_only=True):
+    """How to reach HPSS."""
+
+    command: list[str] = msgspec.field(default_factory=lambda: ["hsi"])
+    # Exit 0 means that HPSS is up; [] means: do not ask. NERSC has `hpss_avail archive`.
+    available: list[str] = []
+    # NERSC allows 15 concurrent sessions per user (docs.nersc.gov, archive); other tools of the same user need some.
+    sessions: int = 5
+    # A tape may queue for hours; a session in which no byte has moved for so long is ended.
+    stall: float = 4 * 3600.0
+    listing_stall: float = 900.0
+    answer: float = 120.0
+    # Under -P hsi probably suppresses the lines that confirm each file, and those are a proof where the archive has
+    # no hash.
+    listing_options: list[str] = msgspec.field(default_factory=lambda: ["-P"])
+    get_options: list[str] = msgspec.field(default_factory=lambda: ["-q"])
+    # -P: keep modification times. Add -C to purge from HPSS' disk cache what was fetched.
+    get_flags: list[str] = msgspec.field(default_factory=lambda: ["-P"])
+    # What proves the retrieval of a file for which the archive has no hash: "line" (hsi's own line with the byte
+    # count) or "size" (its size and freedom from holes suffice; full-size files of zeros then go through).
+    unhashed: str = "line"
+    # How a release of hsi words its troubles is not documented; regular expressions, searched in each line.
+    down_pattern: str = ""
+    sessions_pattern: str = ""
+    unauthenticated_pattern: str = ""
+
+
+class Buffer(Section, kw_only=True):
+    """The transfer buffer."""
+
+    path: str = ""
+    # The same directory as the source collection sees it; "" means: the same path.
+    globus_path: str = ""
+    # 0 is no limit.
+    quota: int = 0
+
+
+class Destination(Section, kw_only=True):
+    """Paths at the destination: requests name them as the site does, Globus as the collection does."""
+
+    path_prefix: str = "/"
+    globus_prefix: str = "/"
+
+
+class GlobusSection(Section, kw_only=True):
+    """How to reach Globus."""
+
+    # "client" (client id and secret) or "user" (after `tacc-sync login`).
+    login: str = "client"
+    client_id: str = ""
+    # Secrets belong in the environment or in a file of their own, never in this one.
+    client_secret_file: str = ""
+    token_file: str = ""
+    source_collection: str = ""
+    destination_collection: str = ""
+    # Globus works on three tasks of a user at a time (docs.globus.org, task behaviour).
+    tasks: int = 3
+    poll: float = 10.0
+    # The algorithm that the service's records are expected in, hashed in the same read as sha512. Another one is
+    # computed from the buffer when the records come.
+    record_algorithm: str = "md5"
+    # "": not sent. Otherwise (say "sha512") our hash goes along as external_checksum; both endpoints must know it.
+    external_checksum: str = ""
+    # Deliver on a record without a checksum? The task verifies in any case; the record then does not prove it.
+    accept_records_without_checksum: bool = False
+    encrypt: bool = False
+    trouble_patience: float = 900.0
+
+
+class Legacy(Section, kw_only=True):
+    """What requests of the earlier tacc-sync leave unsaid."""
+
+    hpss_base_path: str = ""
+    tacc_base_path: str = ""
+
+
+class Units(Section, kw_only=True):
+    """How large a work unit may be."""
+
+    bytes: int = 10**12
+    files: int = 2000
+
+
+class PatienceSection(Section, kw_only=True):
+    """When to try again after a failure of the work's own."""
+
+    first_rest: float = 60.0
+    factor: float = 4.0
+    longest_rest: float = 6 * 3600.0
+    at_least: float = 3 * 86400.0
+    attempts: int = 5
+    deaths: int = 10
+
+
+class LeaseSection(Section, kw_only=True):
+    """When a silent worker is taken for dead. All hosts of a workspace must agree."""
+
+    beat: float = 60.0
+    lease: float = 1800.0
+    grace: float = 900.0
+    turn: float = 120.0
+
+
+class Run(Section, kw_only=True):
+    """The rhythm of the components."""
+
+    # How often an idle component looks, when nobody wakes it.
+    poll: float = 5.0
+    # After a fault of the world.
+    stand_down: float = 60.0
+    # A file in the inbox that does not parse is left alone until it has been unchanged for so long.
+    settle: float = 60.0
+    # A unit that has waited so long for room is not overtaken any more.
+    overtaking: float = 6 * 3600.0
+    log_format: str = "text"
+
+
+class Settings(Section, kw_only=True):
+    """All of it."""
+
+    hsi: Hsi = msgspec.field(default_factory=Hsi)
+    buffer: Buffer = msgspec.field(default_factory=Buffer)
+    destination: Destination = msgspec.field(default_factory=Destination)
+    globus: GlobusSection = msgspec.field(default_factory=GlobusSection)
+    legacy: Legacy = msgspec.field(default_factory=Legacy)
+    units: Units = msgspec.field(default_factory=Units)
+    patience: PatienceSection = msgspec.field(default_factory=PatienceSection)
+    lease: LeaseSection = msgspec.field(default_factory=LeaseSection)
+    run: Run = msgspec.field(default_factory=Run)
+
+
+def to_collection(path: str, prefix: str, collection_prefix: str) -> str | None:
+    """A site's path as the collection sees it; None when it does not lie below `prefix`."""
+    prefix = prefix.rstrip("/")
+    if path != prefix and not path.startswith(prefix + "/"):
+        return None
+    return collection_prefix.rstrip("/") + path[len(prefix) :]

@@ -1,0 +1,1 @@
+"""The workspace: directory queues that several hosts share; the only code that renames a document."""

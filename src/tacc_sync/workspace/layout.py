@@ -1,0 +1,138 @@
+"""Where everything lies in a workspace and in the transfer buffer; making one, and opening one.
+
+`init` makes every directory beforehand, so that no move ever needs to make one. Paths are relative to the disk's root.
+Fails with `OperatorFault` WORKSPACE-MISSING, WORKSPACE-NEWER or WORKSPACE-EXISTS.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tacc_sync.rules import documents
+from tacc_sync.rules.faults import EX_CANTCREAT, OperatorFault
+from tacc_sync.rules.identity import SUFFIX
+from tacc_sync.rules.route import COMPONENTS, FINISHED, INBOX, QUARANTINE, REQUEST_QUEUE, UNIT_QUEUES
+from tacc_sync.workspace.disk import Disk
+
+FORMAT = 1
+
+CONFIG = "tacc-sync.toml"
+FORMAT_FILE = "format.json"
+TURN = "turn"
+CLAIMS = "claims"
+RESERVATIONS = "reservations"
+CARTRIDGES = "cartridges"
+SLOTS = "globus_slots"
+RESTS = "rests"
+HOLD = "hold"
+OBSERVED = "observed"
+DEAD = "dead~"
+UNBORN = "new~"
+WHY = ".why.json"
+
+PART = ".part"
+
+DIRECTORIES = (
+    INBOX,
+    REQUEST_QUEUE,
+    *UNIT_QUEUES,
+    FINISHED,
+    QUARANTINE,
+    *(f"{QUARANTINE}/{component}" for component in COMPONENTS),
+    CLAIMS,
+    RESERVATIONS,
+    CARTRIDGES,
+    SLOTS,
+    RESTS,
+    HOLD,
+    OBSERVED,
+)
+
+
+class Format(documents.Struct, kw_only=True):
+    """`format.json`: which version of the layout this is, and which workspace (a random id)."""
+
+    version: int
+    workspace_id: str
+
+
+def init(disk: Disk, workspace_id: str, config: bytes) -> None:
+    """Make a workspace in an existing directory; what is there already is left as it is."""
+    if disk.status(FORMAT_FILE) is not None:
+        raise OperatorFault(
+            "WORKSPACE-EXISTS", f"{disk.root} is a workspace already", "use it, or name another", EX_CANTCREAT
+        )
+    for directory in DIRECTORIES:
+        _make(disk, directory)
+    for path, content in ((CONFIG, config), (TURN, b"{}\n")):
+        try:
+            disk.create(path, content)
+        except FileExistsError:
+            continue
+    # Last: a directory without it is not a workspace yet, and `init` can be run again.
+    disk.create(FORMAT_FILE, documents.encode_any(Format(version=FORMAT, workspace_id=workspace_id)))
+    disk.sync("")
+
+
+def open_workspace(disk: Disk) -> Format:
+    """Check that there is a workspace that we understand."""
+    try:
+        content = disk.read(FORMAT_FILE, 65536)
+    except (FileNotFoundError, NotADirectoryError):
+        raise OperatorFault(
+            "WORKSPACE-MISSING", f"{disk.root} is no workspace", f"make one with `tacc-sync init {disk.root}`"
+        ) from None
+    try:
+        found = msgspec.json.decode(content, type=Format)
+    except msgspec.MsgspecError as error:
+        raise OperatorFault(
+            "WORKSPACE-DAMAGED", f"{disk.root}/{FORMAT_FILE}: {error}", "restore it from another copy"
+        ) from None
+    if found.version > FORMAT:
+        raise OperatorFault(
+            "WORKSPACE-NEWER",
+            f"{disk.root} has format {found.version}, this program knows {FORMAT}",
+            "upgrade tacc-sync on this host",
+        )
+    return found
+
+
+def open_buffer(disk: Disk) -> None:
+    """Make sure that the buffer has its directory for files that are being written."""
+    _make(disk, PART)
+
+
+def entry(queue: str, name: str) -> str:
+    """The path of a document in a queue."""
+    return f"{queue}/{name}{SUFFIX}"
+
+
+def home(worker: str) -> str:
+    """A worker's own directory."""
+    return f"{CLAIMS}/{worker}"
+
+
+def part(worker: str) -> str:
+    """Where a worker's files are while they are being written, in the buffer."""
+    return f"{PART}/{worker}"
+
+
+def quarantine(component: str) -> str:
+    """A component's quarantine."""
+    return f"{QUARANTINE}/{component}"
+
+
+def finished(request_key: str) -> str:
+    """Where a request's finished units, and at last its own document and manifest, lie."""
+    return f"{FINISHED}/{request_key}"
+
+
+def _make(disk: Disk, directory: str) -> None:
+    try:
+        disk.mkdir(directory)
+    except FileExistsError:
+        found = disk.status(directory)
+        if found is None or found.kind != "directory":
+            raise OperatorFault(
+                "WORKSPACE-DAMAGED", f"{disk.root}/{directory} is no directory", "move it out of the way"
+            ) from None

@@ -1,0 +1,172 @@
+"""Reading the workspace: what lies where. The names alone are enough to schedule.
+
+Guarantee: nothing is changed here. A listing may be slightly out of date or miss a name that is being moved; whoever
+decides on it must be safe against that (see rules/completion.py and the turn).
+Fails with `OSError`; `read_work` and `read_request` also with `BadDocument` and `NewerDocument`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from tacc_sync.rules import documents, identity
+from tacc_sync.rules.documents import Request, Why, Work
+from tacc_sync.rules.identity import SUFFIX, UnitName
+from tacc_sync.rules.liveness import Heartbeat
+from tacc_sync.rules.route import CLAIMABLE, REQUEST_QUEUE
+from tacc_sync.workspace import layout
+from tacc_sync.workspace.disk import Disk
+from tacc_sync.workspace.home import HEARTBEAT
+
+
+def units(disk: Disk, directory: str) -> list[UnitName]:
+    """The units in a queue (or in any directory that holds them)."""
+    found = (identity.parse_entry(name) for name in disk.names(directory))
+    return [unit for unit in found if unit is not None]
+
+
+def strangers(disk: Disk, directory: str) -> list[str]:
+    """Entries of a unit queue that are no unit of ours."""
+    return [name for name in disk.names(directory) if identity.parse_entry(name) is None]
+
+
+def requests(disk: Disk) -> list[str]:
+    """The keys of the requests in request_queue."""
+    names = disk.names(REQUEST_QUEUE)
+    return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+
+
+def read_work(disk: Disk, path: str) -> Work:
+    """A unit's document."""
+    return documents.decode(disk.read(path, documents.MAX_BYTES), Work)
+
+
+def read_request(disk: Disk, path: str) -> Request:
+    """A request's document."""
+    return documents.decode(disk.read(path, documents.MAX_BYTES), Request)
+
+
+def read_why(disk: Disk, path: str) -> Why | None:
+    """The reason beside a document in quarantine; None when there is none."""
+    try:
+        return msgspec.json.decode(disk.read(path, 1 << 20), type=WhyDocument).first
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+class WhyDocument(documents.Struct, kw_only=True):
+    """`<name>.why.json` in quarantine: the reason, the remedy, and whose document it is about."""
+
+    code: str
+    text: str
+    remedy: str = ""
+    field: str = ""
+    at: str = ""
+    by: str = ""
+    document: str = ""
+    files: list[str] = []  # noqa: RUF012
+
+    @property
+    def first(self) -> Why:
+        """As a `Why`."""
+        return Why(code=self.code, text=self.text + (f" -- {self.remedy}" if self.remedy else ""), at=self.at)
+
+
+def reservations(disk: Disk) -> dict[str, int]:
+    """Bytes reserved in the transfer buffer, by unit. Exact under the turn: reservations are never renamed, only made
+    there and removed by the reaper."""
+    found: dict[str, int] = {}
+    for name in disk.names(layout.RESERVATIONS):
+        unit, _, size = name.rpartition(".")
+        if identity.parse_unit(unit) and size.isdigit():
+            found[unit] = max(found.get(unit, 0), int(size))
+    return found
+
+
+def reservation(unit: str, size: int) -> str:
+    """The path of a reservation."""
+    return f"{layout.RESERVATIONS}/{unit}.{size}"
+
+
+def cartridges(disk: Disk) -> set[str]:
+    """The cartridges in use."""
+    return set(disk.names(layout.CARTRIDGES))
+
+
+def slots(disk: Disk) -> list[str]:
+    """The units that hold one of the slots for tasks at Globus."""
+    return sorted(name for name in disk.names(layout.SLOTS) if identity.parse_unit(name))
+
+
+def rests(disk: Disk) -> dict[str, float]:
+    """Epoch seconds before which units rest."""
+    found: dict[str, float] = {}
+    for name in disk.names(layout.RESTS):
+        unit, _, due = name.rpartition("~")
+        if due.isdigit():
+            found[unit] = max(found.get(unit, 0.0), float(due))
+    return found
+
+
+def rest(unit: str, due: float) -> str:
+    """The path of the mark that a unit rests until `due` (epoch seconds)."""
+    return f"{layout.RESTS}/{unit}~{int(due)}"
+
+
+def is_held(disk: Disk, component: str) -> bool:
+    """Did the operator (or a component for itself) say to take no new work?"""
+    return disk.status(f"{layout.HOLD}/{component}") is not None
+
+
+def held(disk: Disk) -> dict[str, str]:
+    """The components on hold, and why."""
+    found = {}
+    for name in sorted(disk.names(layout.HOLD)):
+        try:
+            found[name] = disk.read(f"{layout.HOLD}/{name}", 65536).decode("utf-8", "replace").strip()
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An entry in a worker's hands."""
+
+    worker: str
+    queue: str
+    entry: str
+
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        return f"{layout.CLAIMS}/{self.worker}/{self.queue}/{self.entry}"
+
+
+def claims(disk: Disk) -> list[Claimed]:
+    """Everything that is claimed, by the living and the dead."""
+    found = []
+    for worker in disk.names(layout.CLAIMS):
+        for queue in CLAIMABLE:
+            try:
+                entries = disk.names(f"{layout.CLAIMS}/{worker}/{queue}")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            found += [Claimed(worker, queue, entry) for entry in entries]
+    return found
+
+
+def heartbeats(disk: Disk) -> list[Heartbeat]:
+    """The heartbeats of all workers that have a home, dead ones (`dead~…`) left out."""
+    found = []
+    for worker in sorted(disk.names(layout.CLAIMS)):
+        if not identity.is_worker(worker):
+            continue
+        try:
+            content = disk.read(f"{layout.CLAIMS}/{worker}/{HEARTBEAT}", 65536)
+            found.append(msgspec.json.decode(content, type=Heartbeat))
+        except (FileNotFoundError, msgspec.MsgspecError):
+            continue
+    return found

@@ -1,0 +1,249 @@
+"""Fence, grace, drain: taking over what a dead worker left, without ever hurting a living one.
+
+Guarantee: a claim goes back to its queue only after its worker can no longer touch it: its home and its directory in
+the buffer were renamed away at one stroke each, and whatever it had on the wire has had the grace to land. Any number
+of processes may do this at once, and each may die anywhere.
+Fails with `Fenced` and `OSError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from tacc_sync.outside.host.interface import ProcessIdentity
+from tacc_sync.rules import documents, liveness
+from tacc_sync.rules.identity import SUFFIX, is_worker
+from tacc_sync.rules.liveness import Heartbeat, Lease, Seen
+from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, INBOX, QUARANTINE
+from tacc_sync.workspace import layout
+from tacc_sync.workspace.disk import Disk
+from tacc_sync.workspace.home import HEARTBEAT, STAGING, TURN, Home
+
+Report = Callable[[str, str], None]
+
+
+class Recovery:
+    """One observer's eyes on all the other workers."""
+
+    def __init__(self, home: Home, lease: Lease, report: Report) -> None:
+        self._home = home
+        self._lease = lease
+        self._report = report
+
+    def round(self) -> None:
+        """Look at every home once: fence who is dead, drain who has been fenced long enough."""
+        disk = self._home.disk
+        names = disk.names(layout.CLAIMS)
+        for name in names:
+            if name.startswith(layout.DEAD):
+                self._consider_drain(name)
+            elif name.startswith(layout.UNBORN):
+                self._consider_unborn(name)
+            elif is_worker(name) and name != self._home.name:
+                self._consider_fence(name)
+        self._orphaned_parts(set(names))
+        self._forget_notes(set(names))
+
+    def fence(self, worker: str) -> str | None:
+        """Take all that a worker holds at one stroke; the name of the fenced home, None if another was faster."""
+        home = self._home
+        # The buffer first: once the claims are taken the drain may begin, and it must find nothing still being written.
+        by = home.host.token()
+        fenced = f"{layout.DEAD}{worker}~{by}"
+        if home.buffer is not None:
+            try:
+                home.buffer.rename(layout.part(worker), f"{layout.PART}/{fenced}")
+            except FileNotFoundError:
+                pass
+            else:
+                home.buffer.sync(layout.PART)
+        try:
+            # One rename of the directory, not one per claim: afterwards no path that the worker knows exists any more.
+            home.disk.rename(layout.home(worker), layout.home(fenced))
+        except FileNotFoundError:
+            return None
+        home.disk.sync(layout.CLAIMS)
+        self._report("worker_fenced", worker)
+        return fenced
+
+    # --- looking ----------------------------------------------------------------------------------------------
+
+    def _heartbeat(self, name: str) -> Heartbeat | None:
+        try:
+            content = self._home.disk.read(f"{layout.home(name)}/{HEARTBEAT}", 65536)
+            return msgspec.json.decode(content, type=Heartbeat)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def _certainly_dead(self, beat: Heartbeat | None) -> bool:
+        if beat is None:
+            return False
+        return self._home.host.is_certainly_dead(
+            ProcessIdentity(beat.host, beat.boot_id, beat.pid_namespace, beat.pid, beat.started, beat.slurm_job)
+        )
+
+    def _silent_for(self, name: str, beat_no: int) -> float:
+        """Seconds for which this host has seen no change, remembered in a file: an observer may be short-lived."""
+        home = self._home
+        who = home.host.identity()
+        note = self._note(name)
+        try:
+            previous = msgspec.json.decode(home.disk.read(note, 65536), type=Seen)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            previous = None
+        uptime = home.clock.uptime()
+        seen = liveness.observe(previous, boot_id=who.boot_id, uptime=uptime, beat_no=beat_no)
+        if seen != previous:
+            home.put(note, documents.encode_any(seen), durable=False)
+        return liveness.silent_for(seen, uptime)
+
+    def _note(self, name: str) -> str:
+        host = self._home.name.split(".")[1]
+        return f"{layout.OBSERVED}/{host}~{name}"
+
+    def _forget_notes(self, names: set[str]) -> None:
+        host = self._home.name.split(".")[1]
+        for note in self._home.disk.names(layout.OBSERVED):
+            of_host, _, name = note.partition("~")
+            if of_host == host and name not in names:
+                self._home.take_away(f"{layout.OBSERVED}/{note}")
+
+    def _consider_fence(self, worker: str) -> None:
+        beat = self._heartbeat(worker)
+        if self._certainly_dead(beat):
+            fenced = self.fence(worker)
+            if fenced:
+                self._drain(fenced)
+            return
+        silent = self._silent_for(worker, beat.beat_no if beat else -1)
+        holds_turn = self._home.disk.status(f"{layout.home(worker)}/{TURN}/{layout.TURN}") is not None
+        if silent >= (self._lease.turn if holds_turn else self._lease.lease):
+            self.fence(worker)
+
+    def _consider_drain(self, fenced: str) -> None:
+        if self._certainly_dead(self._heartbeat(fenced)) or self._silent_for(fenced, 0) >= self._lease.grace:
+            self._drain(fenced)
+
+    def _consider_unborn(self, name: str) -> None:
+        beat = self._heartbeat(name)
+        if self._certainly_dead(beat) or self._silent_for(name, -1) >= self._lease.lease:
+            # It never had a claim.
+            remove_tree(self._home.disk, layout.home(name))
+
+    def _orphaned_parts(self, names: set[str]) -> None:
+        buffer = self._home.buffer
+        if buffer is None:
+            return
+        for name in buffer.names(layout.PART):
+            worker = name.removeprefix(layout.DEAD).partition("~")[0]
+            known = {n for n in names if worker in n}
+            if known or worker == self._home.name:
+                continue
+            # Its worker left between entering the buffer and the workspace, or a drain was cut off.
+            if self._silent_for(f"part~{name}", 0) >= self._lease.lease + self._lease.grace:
+                remove_tree(buffer, f"{layout.PART}/{name}")
+
+    # --- giving back ------------------------------------------------------------------------------------------
+
+    def _drain(self, fenced: str) -> None:
+        worker = fenced.removeprefix(layout.DEAD).rpartition("~")[0]
+        buffer = self._home.buffer
+        if buffer is not None:
+            # Before the claims: what lies here is not reserved for anybody else.
+            for name in buffer.names(layout.PART):
+                if name.startswith(f"{layout.DEAD}{worker}~"):
+                    remove_tree(buffer, f"{layout.PART}/{name}")
+        elif self._heartbeat_has_part(worker):
+            return
+        give_back(self._home, layout.home(fenced), worker, self._report)
+        remove_tree(self._home.disk, layout.home(fenced), last=HEARTBEAT)
+        self._report("worker_drained", worker)
+
+    @staticmethod
+    def _heartbeat_has_part(worker: str) -> bool:
+        # A process without access to the buffer leaves retrievers to one that has it.
+        return worker.startswith("retriever.")
+
+
+def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
+    """Put everything that is claimed below `owner_path` back where it came from; also for a worker's own home, when
+    the world stopped it in the middle of something."""
+    disk = home.disk
+    for stem in disk.names(f"{owner_path}/{STAGING}"):
+        _settle_staging(home, owner_path, stem)
+    for label in disk.names(layout.CARTRIDGES):
+        path = f"{layout.CARTRIDGES}/{label}"
+        try:
+            holder = disk.read(path, 4096).decode("utf-8", "replace")
+        except FileNotFoundError:
+            continue
+        if holder == owner:
+            home.take_away(path)
+    for queue in CLAIMABLE:
+        for entry in disk.names(f"{owner_path}/{queue}"):
+            # Names in the inbox are strangers' choice: somebody may have dropped another file of this name meanwhile.
+            target = _unique(entry, home.host.token()) if queue == INBOX else entry
+            _rename_if_there(disk, f"{owner_path}/{queue}/{entry}", f"{queue}/{target}")
+            report("claim_given_back", f"{queue}/{target}")
+        disk.sync(queue)
+    _rename_if_there(disk, f"{owner_path}/{TURN}/{layout.TURN}", layout.TURN)
+
+
+def publish(home: Home, owner_path: str, stem: str) -> None:
+    """Move the units of a committed request from staging to their queues."""
+    disk = home.disk
+    staging = f"{owner_path}/{STAGING}/{stem}"
+    for name in _names(disk, f"{staging}/{QUARANTINE}"):
+        if name.endswith(layout.WHY):
+            _rename_if_there(disk, f"{staging}/{QUARANTINE}/{name}", f"{layout.quarantine('syncer')}/{name}")
+    for folder, target in ((QUARANTINE, layout.quarantine("syncer")), (HPSS_QUEUE, HPSS_QUEUE)):
+        for name in _names(disk, f"{staging}/{folder}"):
+            _rename_if_there(disk, f"{staging}/{folder}/{name}", f"{target}/{name}")
+        disk.sync(target)
+    remove_tree(disk, staging)
+
+
+def remove_tree(disk: Disk, path: str, last: str = "") -> None:
+    """Remove a directory and what lies below it, links unfollowed; content when others do the same at once. `last`
+    names an entry that goes after all others."""
+    for name in sorted(_names(disk, path), key=lambda name: name == last):
+        below = f"{path}/{name}"
+        status = disk.status(below)
+        if status is not None and status.kind == "directory":
+            remove_tree(disk, below)
+        else:
+            _ignore_missing(lambda below=below: disk.unlink(below))  # type: ignore[misc]
+    _ignore_missing(lambda: disk.rmdir(path))
+
+
+def _settle_staging(home: Home, owner_path: str, stem: str) -> None:
+    # The commit was the rename of the request out of this home. Still here: not committed. Gone: committed.
+    if home.disk.status(f"{owner_path}/{INBOX}/{stem}{SUFFIX}") is not None:
+        remove_tree(home.disk, f"{owner_path}/{STAGING}/{stem}")
+    else:
+        publish(home, owner_path, stem)
+
+
+def _unique(entry: str, token: str) -> str:
+    stem = entry.removesuffix(SUFFIX).partition("~")[0]
+    return f"{stem}~{token}{SUFFIX}"
+
+
+def _names(disk: Disk, directory: str) -> list[str]:
+    try:
+        return disk.names(directory)
+    except FileNotFoundError:
+        return []
+
+
+def _rename_if_there(disk: Disk, old: str, new: str) -> None:
+    _ignore_missing(lambda: disk.rename(old, new))
+
+
+def _ignore_missing(operation: Callable[[], None]) -> None:
+    try:
+        operation()
+    except FileNotFoundError:
+        pass

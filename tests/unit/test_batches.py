@@ -1,0 +1,213 @@
+"""Files to work units."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacc_sync.outside.hpss.interface import ListedFile
+from tacc_sync.rules.batches import bytes_of_a_unit, plan_units
+from tacc_sync.rules.documents import Request, Work, decode, encode
+from tacc_sync.rules.identity import parse_unit
+from tacc_sync.rules.selection import Selection, select
+
+KEY = "f8c7f5f6d70a"
+
+
+def listed(path, size=1, section=0, offset=0, volumes=("AG787200",)):
+    return ListedFile(path, size, section, offset, tuple(volumes), "2020-01-01T00:00:00")
+
+
+def selection_of(files):
+    return select(Request(version=1, source="/s", destination="/d"), files)
+
+
+def plan(files, *, unit_bytes=10**12, unit_files=2000, quota=0, sessions=5):
+    selection = files if isinstance(files, Selection) else selection_of(files)
+    limits = {"unit_bytes": unit_bytes, "unit_files": unit_files, "quota": quota, "sessions": sessions}
+    return list(plan_units(KEY, selection, **limits))
+
+
+def paths(unit):
+    return [file.path for file in unit.listed]
+
+
+def test_a_tape_in_tape_order():
+    files = [
+        listed("/s/c", section=10, offset=2),
+        listed("/s/b", section=9, offset=100),
+        listed("/s/a", section=10, offset=10),
+    ]
+    (unit,) = plan(files)
+    assert paths(unit) == ["/s/b", "/s/c", "/s/a"], "numbers, not text"
+    assert (unit.unit, unit.tape, unit.bytes) == (f"{KEY}.AG7872.0000.3", ("AG7872",), 3)
+
+
+def test_units_are_bounded_and_numbered_by_their_place_on_the_tape():
+    units = plan([listed(f"/s/{i}", 4, section=i) for i in range(5)], unit_bytes=10)
+    assert [unit.unit for unit in units] == [f"{KEY}.AG7872.000{i}.{size}" for i, size in enumerate([8, 8, 4])]
+    units = plan([listed(f"/s/{i}", 0, section=i) for i in range(5)], unit_files=2)
+    assert [len(unit.listed) for unit in units] == [2, 2, 1]
+
+
+def test_the_quota_bounds_units_and_a_file_beyond_that_goes_alone():
+    assert bytes_of_a_unit(1000, quota=0, sessions=5) == 1000
+    assert bytes_of_a_unit(1000, quota=1400, sessions=5) == 100
+    assert bytes_of_a_unit(1000, quota=3, sessions=5) == 1
+    units = plan([listed("/s/a", 50), listed("/s/b", 300), listed("/s/c", 50)], quota=1400)
+    assert [(paths(unit), unit.refused) for unit in units] == [(["/s/a"], None), (["/s/b"], None), (["/s/c"], None)]
+
+
+def test_a_file_larger_than_the_buffer_is_refused_by_itself_behind_the_others():
+    units = plan([listed("/s/a", 1401), listed("/s/b", 1400), listed("/s/c", 5000), listed("/s/d", 1)], quota=1400)
+    assert [(paths(unit), unit.refused and unit.refused.code) for unit in units] == [
+        (["/s/b"], None),
+        (["/s/d"], None),
+        (["/s/a"], "FILE-LARGER-THAN-BUFFER"),
+        (["/s/c"], "FILE-LARGER-THAN-BUFFER"),
+    ]
+    assert [parse_unit(unit.unit).seq for unit in units] == [0, 1, 2, 3]
+    assert all(unit.refused is None for unit in plan([listed("/s/a", 10**15)])), "without a quota nothing is too large"
+
+
+def test_unspeakable_names_are_refused_in_bounded_batches():
+    units = plan([listed(f"/s/{i}\udcff") for i in range(3)] + [listed("/s/z")], unit_files=2)
+    assert [(len(unit.listed), unit.refused and unit.refused.code) for unit in units] == [
+        (1, None),
+        (2, "NAME-UNSPEAKABLE"),
+        (1, "NAME-UNSPEAKABLE"),
+    ]
+    work = units[1].work(selection_of([]), request_id="r", created_at="2026-01-01T00:00:00Z")
+    assert work.files[0].path == "/s/0\\xff"
+    assert work.files[0].outcome == "failed"
+    assert work.files[0].why.at == "2026-01-01T00:00:00Z"
+    assert decode(encode(work), Work) == work
+
+
+def test_a_unit_becomes_a_document():
+    selection = selection_of([listed("/s/x/a b", 7, section=31, offset=5, volumes=("AU031800", "AU031900"))])
+    (unit,) = plan(selection)
+    work = unit.work(selection, request_id="r", created_at="2026-01-01T00:00:00Z", priority=3)
+    assert (work.unit, work.tape, work.bytes, work.priority) == (
+        f"{KEY}.AU0318-AU0319.0000.7",
+        ["AU0318", "AU0319"],
+        7,
+        3,
+    )
+    (file,) = work.files
+    assert (file.path, file.destination, file.size) == ("/s/x/a b", "/d/x/a b", 7)
+    assert (file.section, file.offset, file.written, file.outcome) == (31, 5, "2020-01-01T00:00:00", "waiting")
+    assert decode(encode(work), Work) == work
+
+
+def test_failure_04_paths_with_blanks_are_in_a_unit():
+    files = [listed("/s/with blank"), listed("/s/ "), listed("/s/a\tb"), listed("/s/quote'\"")]
+    (unit,) = plan(files)
+    assert sorted(paths(unit)) == sorted(file.path for file in files)
+
+
+def test_failure_13_files_on_several_cartridges_share_units():
+    pairs = [("AU031800", "AU031900"), ("AU031900", "AU031800"), ("AU031801", "AU031900")]
+    files = [listed(f"/s/{i}", section=i, volumes=pairs[i % 3]) for i in range(30)]
+    files += [listed(f"/s/one{i}", section=i, volumes=("AU031800",)) for i in range(5)]
+    units = plan(files)
+    assert [(unit.tape, len(unit.listed)) for unit in units] == [(("AU0318",), 5), (("AU0318", "AU0319"), 30)]
+
+
+def test_the_place_on_several_cartridges_is_that_on_the_first_one_named():
+    one, other = ("AU031800", "AU031900"), ("AU031900", "AU031800")
+    files = [
+        listed("/s/a", section=1, volumes=other),
+        listed("/s/b", section=2, volumes=one),
+        listed("/s/c", section=1, volumes=one),
+    ]
+    (unit,) = plan(files)
+    assert paths(unit) == ["/s/c", "/s/b", "/s/a"]
+
+
+def test_failure_14_files_without_a_position_are_in_bounded_units():
+    files = [listed(f"/s/{i:02d}", 10, volumes=()) for i in range(25)]
+    units = plan(files, unit_bytes=100)
+    assert [len(unit.listed) for unit in units] == [10, 10, 5]
+    assert {parse_unit(unit.unit).tape for unit in units} == {"none"}
+    assert all(unit.tape == () for unit in units)
+    assert [path for unit in units for path in paths(unit)] == sorted(file.path for file in files)
+    assert len(plan([listed(f"/s/{i}", 0, volumes=()) for i in range(25)], unit_files=10)) == 3
+
+
+def test_a_file_on_too_many_cartridges_does_not_stop_the_others():
+    wide = tuple(f"AG{i:04d}00" for i in range(12))
+    units = plan([listed("/s/wide", volumes=wide), listed("/s/disk", volumes=()), listed("/s/ok")])
+    assert [(paths(unit), unit.refused and unit.refused.code) for unit in units] == [
+        (["/s/ok"], None),
+        (["/s/disk"], None),
+        (["/s/wide"], "STRIPE-TOO-WIDE"),
+    ]
+
+
+def test_units_come_one_by_one():
+    units = plan_units(
+        KEY, selection_of([listed("/s/a"), listed("/s/b")]), unit_bytes=1, unit_files=1, quota=0, sessions=1
+    )
+    assert paths(next(units)) == ["/s/a"]
+    assert paths(next(units)) == ["/s/b"]
+
+
+volumes = st.sampled_from(
+    [(), ("AG787200",), ("AG787201",), ("AU031800",), ("AG787200", "AU031800"), ("AU031800", "AG787200")]
+)
+files = st.lists(
+    st.builds(
+        listed,
+        st.text("ab /\udcff", min_size=1, max_size=6).map(lambda text: "/s/" + text.replace("/", "_")),
+        st.integers(0, 40),
+        st.integers(0, 3),
+        st.integers(0, 3),
+        volumes,
+    ),
+    max_size=40,
+    unique_by=lambda file: file.path,
+)
+limits = st.fixed_dictionaries(
+    {
+        "unit_bytes": st.integers(1, 60),
+        "unit_files": st.integers(1, 6),
+        "quota": st.integers(0, 100),
+        "sessions": st.integers(1, 3),
+    }
+)
+
+
+@given(files, limits, st.randoms(use_true_random=False))
+def test_the_same_files_in_any_order_give_the_same_units(some_files, some_limits, chance: random.Random):
+    shuffled = list(some_files)
+    chance.shuffle(shuffled)
+    assert plan(some_files, **some_limits) == plan(shuffled, **some_limits)
+
+
+@given(files, limits)
+def test_every_file_is_in_one_unit_and_all_bounds_are_kept(some_files, some_limits):
+    units = plan(some_files, **some_limits)
+    planned = [path for unit in units for path in paths(unit)]
+    assert sorted(planned) == sorted(file.path for file in some_files)
+    assert len({unit.unit for unit in units}) == len(units)
+    most = bytes_of_a_unit(some_limits["unit_bytes"], quota=some_limits["quota"], sessions=some_limits["sessions"])
+    for unit in units:
+        name = parse_unit(unit.unit)
+        assert name is not None
+        assert name.cartridges == unit.tape
+        assert name.bytes == unit.bytes == sum(file.size for file in unit.listed)
+        assert 1 <= len(unit.listed) <= some_limits["unit_files"]
+        assert unit.bytes <= most or len(unit.listed) == 1
+        if unit.refused is None:
+            assert not some_limits["quota"] or unit.bytes <= some_limits["quota"]
+            if unit.tape and len(unit.tape) == 1:
+                places = [(file.section, file.offset, file.path) for file in unit.listed]
+                assert places == sorted(places)
+    for tape in {unit.tape for unit in units}:
+        ours = [unit for unit in units if unit.tape == tape]
+        assert [parse_unit(unit.unit).seq for unit in ours] == list(range(len(ours)))
+        refused = [unit.refused is not None for unit in ours]
+        assert refused == sorted(refused)

@@ -1,0 +1,366 @@
+"""A request through all five components, with fakes for the neighbours: what arrives, what is left, what is said."""
+
+import hashlib
+import json
+
+import pytest
+from house import DESTINATION, SOURCE, House
+
+from tacc_sync.outside.hpss.interface import Refused
+from tacc_sync.rules.faults import WorldFault
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path)
+
+
+def fill(house, files=12, tapes=3):
+    for n in range(files):
+        house.archive(
+            f"d{n % 2}/file {n}.dat", bytes([n]) * (n * 100), volumes=(f"AA000{n % tapes}00",), section=files - n
+        )
+
+
+def only_request(house):
+    (key,) = {p.name for p in (house.root / "ws/finished").iterdir()}
+    return key, json.loads((house.root / "ws/finished" / key / "request.json").read_text())
+
+
+def test_a_request_goes_through(house):
+    fill(house)
+    house.drop(label="demo", requested_by="me")
+    house.run()
+    want = {p.removeprefix(SOURCE + "/"): a.content for p, a in house.hpss.files.items()}
+    assert house.delivered() == want
+    key, request = only_request(house)
+    assert request["result"]["delivered_files"] == 12
+    assert house.buffer_files() == []
+    for place in ("inbox", "request_queue", "hpss_queue", "globus_queue", "reaper_queue", "quarantine",
+                  "reservations", "cartridges", "globus_slots", "rests"):  # fmt: skip
+        assert house.tree(place) == [], place
+    assert house.hpss.contention == []
+    # one session a tape, in tape order
+    assert len(house.hpss.sessions) == 3
+    for session in house.hpss.sessions:
+        sections = [house.hpss.files[p].section for p in session]
+        assert sections == sorted(sections)
+    manifest = [json.loads(line) for line in (house.root / "ws/finished" / key / "manifest.jsonl").open()]
+    assert {line["source"] for line in manifest} == set(house.hpss.files)
+    assert all(line["outcome"] == "delivered" and line["receipt"].startswith("md5:") for line in manifest)
+    sums = (house.root / "ws/finished" / key / "manifest-sha512.txt").read_text().splitlines()
+    assert sorted(sums) == sorted(f"{hashlib.sha512(c).hexdigest()}  {n}" for n, c in want.items())
+
+
+def test_a_pattern_that_matches_nothing_finishes_with_a_warning(house):
+    fill(house)
+    house.drop(include=["*.none"])
+    house.run()
+    _, request = only_request(house)
+    assert "match none of the 12 files" in request["plan"]["warnings"][0]
+
+
+def test_links_are_reported_by_name(house):
+    fill(house)
+    house.hpss.strange.append(Refused(f"{SOURCE}/link", "not-a-file", "a symbolic link"))
+    house.drop()
+    house.run()
+    key, request = only_request(house)
+    assert request["plan"]["strange"][0]["path"] == f"{SOURCE}/link"
+    assert f"{SOURCE}/link" in (house.root / "ws/finished" / key / "manifest.jsonl").read_text()
+
+
+def test_an_unlistable_directory_refuses_the_request_unless_it_is_excluded(house):
+    fill(house)
+    house.hpss.strange.append(Refused(f"{SOURCE}/secret", "denied", "Permission denied"))
+    house.drop("a.json")
+    house.drop("b.json", exclude=["secret/**"])
+    house.run()
+    assert house.whys("quarantine/syncer")["a.why.json"]["code"] == "SOURCE-UNREADABLE"
+    assert len(house.delivered()) == 12
+
+
+def test_a_missing_source_is_quarantined_byte_for_byte(house):
+    house.drop(source="/home/projects/nowhere")
+    before = (house.root / "ws/inbox/request.json").read_bytes()
+    house.run()
+    assert (house.root / "ws/quarantine/syncer/request.json").read_bytes() == before
+    why = house.whys("quarantine/syncer")["request.why.json"]
+    assert why["code"] == "SOURCE-MISSING"
+    assert why["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (b'{"version":1,"source":"/a"}', "destination"),
+        (b'{"version":1,"source":"/a","destination":3}', "destination"),
+        (b'{"version":1,"source":"/a","destination":"/b","colour":1}', "colour"),
+        (b'{"version":1,"source":"a","destination":"/b"}', "source"),
+        (b'{"version":1,"source":"/a/../b","destination":"/b"}', "source"),
+        (b'{"version":1,"source":"/a","destination":"b"}', "destination"),
+        (b'{"version":1,"source":"/a","destination":"/b","include":["[x"]}', "include[0]"),
+        (b'{"version":1,"source":["/a","/a"],"destination":"/b"}', "source"),
+        (b'{"version":1,"source":"/a","destination":"/b","plan":{"planned_at":"","files":0,"bytes":0,"units":[]}}', "plan"),
+        (b'{"source":"/a","destination":"/b"}', "version"),
+    ],
+)
+def test_a_bad_request_is_kept_with_field_and_remedy(house, text, field):
+    (house.root / "ws/inbox/bad.json").write_bytes(text)
+    house.run("syncer")
+    assert (house.root / "ws/quarantine/syncer/bad.json").read_bytes() == text
+    why = house.whys("quarantine/syncer")["bad.why.json"]
+    assert why["field"].startswith(field), why
+    assert why["remedy"]
+    assert house.tree("inbox") == []
+
+
+def test_a_file_that_is_still_being_copied_in_waits(house):
+    path = house.root / "ws/inbox/slow.json"
+    path.write_bytes(b'{"version":1,"source":"/ho')
+    syncer = house.component("syncer")
+    step = syncer.step()
+    assert step.moving
+    assert "copying" in step.waits_for
+    house.clock.time += 30
+    path.write_bytes(b'{"version":1,"source":"/home/projects/demo","des')
+    syncer.step()
+    house.clock.time += 40
+    assert path.exists() and syncer.step().moving
+    house.clock.time += 30
+    syncer.step()
+    assert house.tree("quarantine/syncer") == ["slow.json", "slow.why.json"]
+
+
+def test_two_bad_requests_of_one_name_are_both_kept(house):
+    for text in (b'{"version":1}', b'{"version":1,"x":2}'):
+        (house.root / "ws/inbox/bad.json").write_bytes(text)
+        house.run("syncer")
+    kept = {p.read_bytes() for p in (house.root / "ws/quarantine/syncer").glob("bad*.json") if ".why" not in p.name}
+    assert kept == {b'{"version":1}', b'{"version":1,"x":2}'}
+
+
+def test_an_id_that_is_in_use_is_refused(house):
+    fill(house)
+    house.drop("a.json", request_id="f8c7f5f6-d70a-4d05-8a84-5d6b0b2f2b6e")
+    house.run()
+    house.drop("b.json", request_id="f8c7f5f6-d70a-4d05-8a84-5d6b0b2f2b6e")
+    house.run()
+    assert house.whys("quarantine/syncer")["b.why.json"]["field"] == "request_id"
+    assert house.globus.submits == 3
+
+
+def test_a_newer_request_is_left_alone(house):
+    house.drop(version=7)
+    steps = house.run("syncer")
+    assert "newer" in steps[0].waits_for
+    assert house.tree("inbox") == ["request.json"]
+
+
+def test_sources_that_meet_are_refused(house):
+    house.archive("/home/a/x", b"1")
+    house.archive("/home/b/x", b"2")
+    house.drop(source=["/home/a", "/home/b"])
+    house.run()
+    assert house.whys("quarantine/syncer")["request.why.json"]["code"] == "DESTINATION-COLLISION"
+
+
+def test_an_oversized_file_is_quarantined_and_blocks_nothing(house):
+    house.settings.buffer.quota = 5000
+    fill(house)
+    house.archive("huge.dat", b"x" * 6000)
+    house.drop()
+    house.run()
+    assert len(house.delivered()) == 12
+    (why,) = house.whys("quarantine/syncer").values()
+    assert why["code"] == "FILE-LARGER-THAN-BUFFER"
+    assert why["files"] == [f"{SOURCE}/huge.dat"]
+    assert len(house.documents("request_queue")) == 1
+
+
+def test_hpss_down_moves_and_counts_nothing(house):
+    fill(house)
+    house.drop()
+    house.run("syncer")
+    house.hpss.fault = WorldFault("HPSS-AWAY", "down")
+    before = house.tree("hpss_queue")
+    retriever = house.component("retriever")
+    with pytest.raises(WorldFault):
+        retriever.step()
+    assert house.tree("hpss_queue") == before
+
+
+def test_hash_mismatch_is_recalled_again_then_quarantined(house):
+    house.settings.patience.at_least = 0
+    fill(house, files=4, tapes=1)
+    bad = f"{SOURCE}/d1/file 3.dat"
+    house.hpss.damage[bad] = b"\x07" * 300
+    house.drop()
+    house.run()
+    assert len(house.delivered()) == 3
+    assert sum(bad in session for session in house.hpss.sessions) == house.settings.patience.attempts
+    ((name, why),) = house.whys("quarantine/retriever").items()
+    assert why["code"] == "CHECKSUM-DIFFERS"
+    assert bad in why["files"][0]
+    assert house.tree("reservations") == []
+
+
+def test_partial_file_with_exit_0_is_not_retrieved(house):
+    fill(house, files=4, tapes=1)
+    bad = f"{SOURCE}/d1/file 3.dat"
+    house.hpss.damage[bad] = b"\x03" * 100
+    house.drop()
+    house.run("syncer", "retriever", until=house.clock.now() + 10)
+    (work,) = house.documents("globus_queue").values()
+    outcomes = {f["path"]: f.get("outcome", "waiting") for f in work["files"]}
+    assert outcomes[bad] == "waiting"
+    assert sorted(outcomes.values()) == ["retrieved", "retrieved", "retrieved", "waiting"]
+    # mended: the rest is brought in a second round, nothing else is recalled again
+    del house.hpss.damage[bad]
+    house.run()
+    assert len(house.delivered()) == 4
+    assert house.hpss.sessions[-1] == [bad]
+
+
+def test_without_hash_the_line_is_the_proof(house):
+    house.archive("a", b"abc", hash=None)
+    house.hpss.get_lines = False
+    house.drop()
+    house.run("syncer", "retriever", "reaper", until=house.clock.now() + 10)
+    assert house.documents("globus_queue") == {}
+    house.hpss.get_lines = True
+    house.run()
+    assert house.delivered() == {"a": b"abc"}
+
+
+def test_zeros_of_full_size_with_a_line_are_caught_by_the_hash(house):
+    house.archive("a", b"abc")
+    house.hpss.damage[f"{SOURCE}/a"] = b"\0\0\0"
+    house.drop()
+    house.run("syncer", "retriever", "globus_xfer", "reaper", until=house.clock.now() + 10)
+    assert house.delivered() == {}
+
+
+def test_succeeded_alone_frees_nothing(house):
+    house.settings.patience.at_least = 0
+    fill(house, files=4, tapes=1)
+    house.drop()
+    house.run("syncer", "retriever")
+    (unit,) = house.documents("globus_queue")
+    house.globus.records_as = lambda r: None if r.source.endswith("000002") else r
+    house.run("globus_xfer", "reaper", until=house.clock.now() + 30)
+    assert [p for p in house.buffer_files()] == [f"{unit}/000002"]
+    house.globus.records_as = lambda r: r
+    house.run()
+    assert house.buffer_files() == []
+    assert len(house.delivered()) == 4
+    assert len(house.hpss.sessions) == 1  # recalled once
+
+
+def test_a_corrupted_delivery_is_sent_again(house):
+    fill(house, files=4, tapes=1)
+    house.drop()
+    house.run("syncer", "retriever")
+    (unit,) = house.documents("globus_queue")
+    house.globus.damage[f"/buffer/{unit}/000001"] = b"garbage"
+    house.run("globus_xfer", "reaper", until=house.clock.now() + 30)
+    house.globus.damage.clear()
+    house.run()
+    assert set(house.delivered().values()) == {a.content for a in house.hpss.files.values()}
+    assert len(house.hpss.sessions) == 1
+
+
+def test_a_copy_that_rots_in_the_buffer_is_recalled_again(house):
+    fill(house, files=4, tapes=1)
+    house.drop()
+    house.run("syncer", "retriever")
+    (unit,) = house.documents("globus_queue")
+    path = house.root / f"nersc/buffer/{unit}/000001"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    house.run()
+    assert set(house.delivered().values()) == {a.content for a in house.hpss.files.values()}
+    assert [len(s) for s in house.hpss.sessions] == [4, 1]
+
+
+def test_a_lost_reply_makes_one_task(house):
+    fill(house, files=2, tapes=1)
+    house.drop()
+    house.run("syncer", "retriever")
+    house.globus.lose_reply = 1
+    globus_xfer = house.component("globus_xfer")
+    with pytest.raises(WorldFault):
+        globus_xfer.step()
+    assert len(house.globus.tasks) == 1
+    from tacc_sync.workspace.recovery import give_back
+
+    home = globus_xfer._bench.home
+    give_back(home, home.path, home.name, lambda *_: None)
+    house.run()
+    assert len(house.globus.tasks) == 1
+    assert len(house.delivered()) == 2
+
+
+def test_three_tasks_at_most(house):
+    fill(house, files=12, tapes=8)
+    house.globus.slow = 3
+    house.drop()
+    house.run()
+    assert house.globus.most_at_work == 3
+    assert len(house.delivered()) == 12
+
+
+def test_purged_buffer_is_recalled_again(house):
+    fill(house, files=4, tapes=1)
+    house.drop()
+    house.run("syncer", "retriever")
+    for name in house.buffer_files():
+        (house.root / "nersc/buffer" / name).unlink()
+    house.run()
+    assert len(house.delivered()) == 4
+
+
+def test_the_quota_is_never_exceeded(house):
+    house.settings.buffer.quota = 2000
+    house.settings.hsi.sessions = 1
+    fill(house, files=12, tapes=4)
+    seen = []
+
+    def look(_paths):
+        names = [p.name for p in (house.root / "ws/reservations").iterdir()]
+        seen.append(sum(int(n.rpartition(".")[2]) for n in names))
+
+    house.hpss.on_get = look
+    house.drop()
+    house.run(rounds=500)
+    assert len(house.delivered()) == 12
+    assert max(seen) <= 2000
+
+
+def test_a_stranger_in_the_buffer_is_not_removed(house):
+    fill(house, files=2, tapes=1)
+    house.drop()
+    house.run("syncer", "retriever")
+    (unit,) = house.documents("globus_queue")
+    (house.root / f"nersc/buffer/{unit}/notes.txt").write_text("mine")
+    house.run()
+    assert house.buffer_files() == [f"{unit}/notes.txt"]
+    (why,) = house.whys("quarantine/reaper").values()
+    assert why["code"] == "BUFFER-STRANGER"
+
+
+def test_legacy_request_is_accepted_unchanged(house):
+    house.settings.legacy.hpss_base_path = "/home/projects/demo"
+    house.settings.legacy.tacc_base_path = DESTINATION
+    house.archive("exp/2019/PFRaw/1222/a.zip", b"a")
+    house.archive("exp/2019/PFRaw/1222/b.txt", b"b")
+    house.archive("sim/c.zip", b"c")
+    document = {
+        "request_id": "f8c7f5f6-d70a-4d05-8a84-5d6b0b2f2b6e",
+        "date_created": "2024-03-28T00:15:14.988742277Z",
+        "source": "NERSC",
+        "dest": "TACC",
+        "pattern": "/home/projects/demo/exp/*.zip",
+    }
+    (house.root / "ws/inbox/f8c7.json").write_text(json.dumps(document))
+    house.run()
+    assert house.delivered() == {"exp/2019/PFRaw/1222/a.zip": b"a"}
