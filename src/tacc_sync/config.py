@@ -93,12 +93,9 @@ def parse_size(text: str | int) -> int:
     match = _SIZE.fullmatch(str(text).strip())
     if match is None or (match["binary"] and not match["unit"]):
         raise ValueError(text)
-    base = 1024 if match["binary"] else 1000
-    return (
-        round(float(match["number"]) * base ** _POWERS[match["unit"]])
-        if "." in match["number"]
-        else (int(match["number"]) * base ** _POWERS[match["unit"]])
-    )
+    unit = (1024 if match["binary"] else 1000) ** _POWERS[match["unit"]]
+    number = match["number"]
+    return round(float(number) * unit) if "." in number else int(number) * int(unit)
 
 
 def parse_seconds(text: str | float) -> float:
@@ -220,25 +217,34 @@ def _bad(text: str, remedy: str) -> OperatorFault:
 TEMPLATE = """\
 # tacc-sync.toml: the configuration of this workspace.
 # Everything has a default; `tacc-sync config show` lists all keys, their values and where each one came from.
-# Flags win over the environment, the environment over this file. Sizes: 20TB, 20TiB or bytes. Times: 90s, 15min, 5h,
-# 3d.
+# Flags win over the environment, the environment over this file.
+# Sizes: 20TB, 20TiB or bytes. Times: 90s, 15min, 5h, 3d. In brackets: the variable that says the same.
 
 [buffer]
-# The transfer buffer on the community file system, as hsi writes to it ...                     (TRANSFER_DIR)
+# The transfer buffer on the community file system, as hsi writes to it. [TRANSFER_DIR]
 # path = "/global/cfs/cdirs/PROJECT/transfer_buffer"
-# ... and the same directory as the source collection sees it, when it shows another root.
-# (TACC_SYNC_BUFFER_GLOBUS_PATH) globus_path = "/transfer_buffer" What it may hold at any moment; 0 is no limit.
-# (TRANSFER_QUOTA) quota = "20TB"
+
+# The same directory as the source collection sees it, when it shows another root. [TACC_SYNC_BUFFER_GLOBUS_PATH]
+# globus_path = "/transfer_buffer"
+
+# What it may hold at any moment; 0 is no limit. [TRANSFER_QUOTA]
+# quota = "20TB"
 
 [globus]
-# "client": a client id and secret (GLOBUS_CLIENT_ID, GLOBUS_CLIENT_SECRET or client_secret_file);
+# "client": a client id and a secret (GLOBUS_CLIENT_SECRET or client_secret_file);
 # "user": a person's login, made once with `tacc-sync login`.
 # login = "client"
+
+# [GLOBUS_CLIENT_ID]
 # client_id = "00000000-0000-0000-0000-000000000000"
+
 # client_secret_file = "/path/owner-only"
-# source_collection = "..."
-# (GLOBUS_SOURCE_COLLECTION_ID) destination_collection = "..."
-# (GLOBUS_DEST_COLLECTION_ID)
+
+# [GLOBUS_SOURCE_COLLECTION_ID]
+# source_collection = "00000000-0000-0000-0000-000000000000"
+
+# [GLOBUS_DEST_COLLECTION_ID]
+# destination_collection = "00000000-0000-0000-0000-000000000000"
 
 [destination]
 # Requests name destination paths as the site does; when the collection shows another root, say which part it replaces.
@@ -246,11 +252,15 @@ TEMPLATE = """\
 # globus_prefix = "/"
 
 [hsi]
-# command = ["hsi"]                                                                              (TACC_SYNC_HSI)
-# A program that exits with 0 while HPSS is up.                                                  (TACC_SYNC_HPSS_AVAIL)
+# [TACC_SYNC_HSI]
+# command = ["hsi"]
+
+# A program that exits with 0 while HPSS is up. [TACC_SYNC_HPSS_AVAIL]
 # available = ["hpss_avail", "archive"]
+
 # At most 15 sessions per user at NERSC; leave some to others.
 # sessions = 5
+
 # What proves the retrieval of a file of which the archive has no hash: "line" (hsi's own line) or "size".
 # unhashed = "line"
 
@@ -260,6 +270,9 @@ TEMPLATE = """\
 # files = 2000
 
 [legacy]
-# For requests of the earlier tacc-sync.                                                         (HPSS_BASE_PATH,
-# TACC_BASE_PATH) hpss_base_path = "/home/projects/PROJECT" tacc_base_path = "/scoutfs/projects/PROJECT"
+# For requests of the earlier tacc-sync. [HPSS_BASE_PATH]
+# hpss_base_path = "/home/projects/PROJECT"
+
+# [TACC_BASE_PATH]
+# tacc_base_path = "/scoutfs/projects/PROJECT"
 """

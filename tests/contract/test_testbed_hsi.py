@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ class Site:
         self.work = root.parent / f"{root.name}-work"
         self.work.mkdir()
         self.environment = install(root)
-        self.program = self.environment["TACC_SYNC_HSI"]
+        (self.program,) = shlex.split(self.environment["TACC_SYNC_HSI"])
 
     def run(self, *arguments: str | bytes, stdin: bytes | None = None, timeout: float = 30):
         """Run hsi to its end."""
@@ -636,9 +637,7 @@ def test_token_missing_and_expired(site: Site) -> None:
 
 def avail(site: Site, *arguments: str) -> int:
     """Exit status of hpss_avail."""
-    return subprocess.run(
-        [site.environment["TACC_SYNC_HPSS_AVAIL"], *arguments], check=False, stderr=subprocess.DEVNULL
-    ).returncode
+    return subprocess.run([site.root / "bin/hpss_avail", *arguments], check=False, stderr=subprocess.DEVNULL).returncode
 
 
 def test_down_says_so(site: Site) -> None:

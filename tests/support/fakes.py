@@ -270,9 +270,7 @@ class FakeGlobus:
             content = self.damage.get(item.source, source.read_bytes())
             target.write_bytes(content)
             os.utime(target, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
-            record = Transferred(
-                item.source, item.destination, len(content), hashlib.md5(content).hexdigest(), "md5"
-            )
+            record = Transferred(item.source, item.destination, len(content), hashlib.md5(content).hexdigest(), "md5")
             record = self.records_as(record)
             if record:
                 task.records.append(record)

@@ -50,9 +50,7 @@ class House:
 
     def bench(self, component, host=None):
         self.threads += 1
-        home = Home(
-            self.disk, self.buffer, self.clock, host or self.host, component=component, thread=self.threads
-        )
+        home = Home(self.disk, self.buffer, self.clock, host or self.host, component=component, thread=self.threads)
         home.enter()
         return Bench(home, self.settings, self.report, lambda _component: None)
 

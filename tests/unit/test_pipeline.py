@@ -23,7 +23,7 @@ def fill(house, files=12, tapes=3):
 
 
 def only_request(house):
-    (key,) = {p.name for p in (house.root / "ws/finished").iterdir()}
+    (key,) = {p.parent.name for p in (house.root / "ws/finished").glob("*/request.json")}
     return key, json.loads((house.root / "ws/finished" / key / "request.json").read_text())
 
 
@@ -101,7 +101,10 @@ def test_a_missing_source_is_quarantined_byte_for_byte(house):
         (b'{"version":1,"source":"/a","destination":"b"}', "destination"),
         (b'{"version":1,"source":"/a","destination":"/b","include":["[x"]}', "include[0]"),
         (b'{"version":1,"source":["/a","/a"],"destination":"/b"}', "source"),
-        (b'{"version":1,"source":"/a","destination":"/b","plan":{"planned_at":"","files":0,"bytes":0,"units":[]}}', "plan"),
+        (
+            b'{"version":1,"source":"/a","destination":"/b","plan":{"planned_at":"","files":0,"bytes":0,"units":[]}}',
+            "plan",
+        ),
         (b'{"source":"/a","destination":"/b"}', "version"),
     ],
 )

@@ -25,6 +25,9 @@ from tacc_sync.rules.identity import SUFFIX, task_label
 from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import layout, queues, transfer_buffer
 
+# Seconds after the submit: a small task is over before the usual interval is.
+FIRST_LOOK = 0.25
+
 
 class GlobusXfer:
     """One worker that starts, watches and settles tasks."""
@@ -231,7 +234,7 @@ class GlobusXfer:
         work.ended += 1
         bench.home.put_document(claimed, work)
         bench.home.pass_on(claimed, route.GLOBUS_QUEUE)
-        self._next_look[work.unit] = bench.home.clock.now() + 1
+        self._next_look[work.unit] = bench.home.clock.now() + FIRST_LOOK
         bench.report(
             "transfer_submitted",
             component="globus_xfer",

@@ -7,26 +7,18 @@ counts nothing; a worker that could not beat for half a lease dies, its hsi with
 from __future__ import annotations
 
 import threading
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tacc_sync.outside.clock.interface import Bell, Clock
-from tacc_sync.outside.host.interface import Host
-from tacc_sync.pipeline.step import Bench, Component, Moved, Report, Step, Waits
+from tacc_sync.outside.clock.interface import Bell
+from tacc_sync.pipeline.attempt import Factory, World, attempt, stand_down, tidy
+from tacc_sync.pipeline.step import Bench, Component, Moved, Step, Waits
 from tacc_sync.rules import liveness
-from tacc_sync.rules.faults import Fault, Fenced, OperatorFault, WorldFault, of_os_error
-from tacc_sync.rules.liveness import Lease
-from tacc_sync.rules.settings import Settings
-from tacc_sync.workspace import layout, queues
-from tacc_sync.workspace.disk import Disk
+from tacc_sync.rules.faults import Fault, Fenced
+from tacc_sync.workspace import layout
 from tacc_sync.workspace.home import Home
-from tacc_sync.workspace.recovery import Recovery, give_back
+from tacc_sync.workspace.recovery import Recovery
 
-Factory = Callable[[Bench], Component]
-
-# Trying again by ourselves could do harm (lock an account, ask for a password for ever): the component holds itself.
-HOLDING = frozenset({"HPSS-UNAUTHENTICATED"})
 # A run that goes on until nothing moves any more waits for what is due by itself within so many seconds.
 SOON = 90.0
 
@@ -42,28 +34,6 @@ class Worker:
     step: Step | None = None
     fault: Fault | None = None
     seen_generation: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """The edges that every worker needs."""
-
-    disk: Disk
-    buffer: Disk | None
-    clock: Clock
-    host: Host
-    settings: Settings
-    report: Report
-    # Tells what outlives a blocked thread (hsi) that we are alive.
-    pulse: Callable[[], None] = lambda: None
-    # Ends this process at once.
-    die: Callable[[str], None] = lambda _why: None
-
-    @property
-    def lease(self) -> Lease:
-        """When a silent worker is taken for dead."""
-        section = self.settings.lease
-        return Lease(section.beat, section.lease, section.grace, section.turn)
 
 
 @dataclass(slots=True)
@@ -86,6 +56,7 @@ class Runner:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._generation = 0
+        self._longest_pause = float("inf")
 
     def stop(self) -> None:
         """Take no new work; what is begun is brought to its end."""
@@ -102,14 +73,15 @@ class Runner:
     def run(self, *, once: bool = False, seconds: float | None = None) -> Ending:
         """Run until stopped, for a time, or (once) until nothing moves any more."""
         world = self._world
+        if once:
+            # The end is near when everybody has looked and found nothing, so everybody looks often.
+            self._longest_pause = 0.25
         if world.buffer is not None:
             layout.open_buffer(world.buffer)
-        warden = self._home("recovery", 0, with_buffer=True)
-        warden.enter()
-        recovery = Recovery(warden, world.lease, lambda event, what: world.report(event, what=what))
+        homes: list[Home] = []
+        warden, recovery = self._warden(homes)
         # Starting is recovering: what a dead predecessor on this host held is back in the queues before anybody looks.
         recovery.round()
-        homes = [warden]
         threads = [threading.Thread(target=self._live, args=(worker, homes), daemon=True) for worker in self._workers]
         for target in (self._beat_for_all, self._watch_for_all):
             threading.Thread(target=target, args=(homes,), daemon=True).start()
@@ -125,10 +97,14 @@ class Runner:
                 self.stop()
             if now >= next_round:
                 next_round = now + min(60.0, world.lease.lease / 10)
-                self._guard(recovery.round)
+                try:
+                    tidy(world, recovery.round)
+                except Fenced:
+                    self._forget(homes, warden)
+                    warden, recovery = self._warden(homes)
         for thread in threads:
             thread.join()
-        self._guard(warden.leave)
+        tidy(world, warden.leave)
         homes.clear()
         return self._ending()
 
@@ -149,6 +125,21 @@ class Runner:
             thread=number,
         )
 
+    def _warden(self, homes: list[Home]) -> tuple[Home, Recovery]:
+        """Who looks after the dead of this workspace, on behalf of this process."""
+        world = self._world
+        warden = self._home("recovery", 0, with_buffer=world.buffer is not None)
+        warden.enter()
+        homes.append(warden)
+        return warden, Recovery(warden, world.lease, lambda event, what: world.report(event, what=what))
+
+    @staticmethod
+    def _forget(homes: list[Home], home: Home) -> None:
+        # From now on nobody beats for it. A session that still runs on its behalf is ended.
+        home.lost = True
+        if home in homes:
+            homes.remove(home)
+
     def _live(self, worker: Worker, homes: list[Home]) -> None:
         world = self._world
         while not self._stop.is_set():
@@ -160,21 +151,20 @@ class Runner:
                 component = self._factories[worker.component](Bench(home, world.settings, world.report, self.wake))
                 while not self._stop.is_set():
                     self._turn_of(worker, component, home)
-                homes.remove(home)
-                self._guard(home.leave)
+                self._forget(homes, home)
+                tidy(world, home.leave)
             except Fenced:
                 # Whatever we held is somebody else's now. A new home, a new name, a new start.
-                home.lost = True
-                homes.remove(home)
+                self._forget(homes, home)
                 world.report("fenced", component=worker.component, worker=home.name)
             except Exception as error:  # noqa: BLE001  a thread that dies in silence would look like one that waits
-                worker.step, worker.fault = self._stand_down(worker, home, error)
+                worker.step, worker.fault = stand_down(world, worker.component, home, error)
                 world.clock.wait(worker.bell, world.settings.run.stand_down)
 
     def _turn_of(self, worker: Worker, component: Component, home: Home) -> None:
         world = self._world
         generation = self._generation
-        step, fault = self._attempt(worker, component, home)
+        step, fault = attempt(world, worker.component, component, home)
         worker.step, worker.fault = step, fault
         if isinstance(step, Moved):
             with self._lock:
@@ -189,20 +179,10 @@ class Runner:
             while not self._stop.is_set() and world.clock.uptime() < until:
                 world.clock.wait(worker.bell, max(0.01, until - world.clock.uptime()))
             return
-        pause = world.settings.run.poll
+        pause = min(world.settings.run.poll, self._longest_pause)
         if step.due is not None:
             pause = min(pause, max(0.01, step.due - now))
         world.clock.wait(worker.bell, pause)
-
-    def _attempt(self, worker: Worker, component: Component, home: Home) -> tuple[Step, Fault | None]:
-        try:
-            if queues.is_held(self._world.disk, worker.component):
-                return Waits("the operator", f"`tacc-sync unhold {worker.component}` lets it go on"), None
-            return component.step(), None
-        except Fenced:
-            raise
-        except Exception as error:  # noqa: BLE001  whatever it is, it is reported, and the claim given back
-            return self._stand_down(worker, home, error)
 
     @staticmethod
     def _say(home: Home, step: Waits) -> None:
@@ -211,42 +191,6 @@ class Runner:
             # A heartbeat costs a write: often enough for a person, not at every change.
             if home.clock.uptime() - home.last_beat > 2.0:
                 home.beat()
-
-    def _stand_down(self, worker: Worker, home: Home, error: Exception) -> tuple[Waits, Fault]:
-        """Somebody's fault: give back what we hold, and say how long we wait."""
-        world = self._world
-        now, pause = world.clock.now(), world.settings.run.stand_down
-        fault: Fault
-        if isinstance(error, WorldFault):
-            fault, pause = error, error.retry_after or pause
-        elif isinstance(error, OperatorFault):
-            fault = error
-            pause *= 5
-            if error.code in HOLDING:
-                self._guard(lambda: world.disk.create(f"{layout.HOLD}/{worker.component}", f"{error}\n".encode()))
-        elif isinstance(error, OSError) and (known := of_os_error(error, worker.component)):
-            fault = known
-        else:
-            text = "".join(traceback.format_exception(error))
-            world.report("error_of_ours", component=worker.component, traceback=text)
-            fault = Fault("OURS", f"{type(error).__name__}: {error}", "report it, with the traceback in the log")
-        if fault.code != "OURS":
-            world.report(
-                "stood_down",
-                component=worker.component,
-                code=fault.code,
-                text=fault.text,
-                remedy=fault.remedy,
-            )
-        self._guard(lambda: give_back(home, home.path, home.name, lambda *_: None))
-        return Waits(str(fault), fault.remedy or "tries again by itself", now + pause), fault
-
-    def _guard(self, operation: Callable[[], None]) -> None:
-        """Do something that may fail without harm: recovery makes up for it."""
-        try:
-            operation()
-        except (OSError, Fenced) as error:
-            self._world.report("could_not_tidy", text=f"{type(error).__name__}: {error}")
 
     # --- the whole process ------------------------------------------------------------------------------------
 

@@ -127,7 +127,8 @@ class Syncer:
     def _sync(self, name: str, request: Request) -> Step:
         bench = self._bench
         self._hpss.check_up()
-        claimed = bench.home.claim(INBOX, name)
+        # Durable: staging without the claim beside it means that the request was committed.
+        claimed = bench.home.claim(INBOX, name, durable=True)
         if claimed is None:
             return Waits("another worker's move", moving=True)
         try:
@@ -245,7 +246,7 @@ class Syncer:
             plan.units.append(planned.unit)
             plan.files += len(work.files)
             plan.bytes += planned.bytes
-        for directory in (f"{staging}/{HPSS_QUEUE}", f"{staging}/{QUARANTINE}", staging):
+        for directory in (f"{staging}/{HPSS_QUEUE}", f"{staging}/{QUARANTINE}", staging, f"{home.path}/{STAGING}"):
             home.disk.sync(directory)
         plan.warnings = self._warnings(plan)
         request.plan = plan

@@ -94,7 +94,7 @@ def choose_recall(
         if rest > now:
             resting.append(rest)
             continue
-        if cartridges_in_use.intersection(unit.cartridges):
+        if not cartridges_in_use.isdisjoint(unit.cartridges):
             busy += 1
             continue
         if unit.unit in buffer.reserved:

@@ -55,6 +55,7 @@ def build_site(
     root: Path,
     data: Path,
     *,
+    also: Mapping[str, Path] | None = None,
     hpss_prefix: str = "/home/projects/demo",
     tapes: int | None = None,
     seed: int = 0,
@@ -63,7 +64,7 @@ def build_site(
     two_cartridge_share: float = 0.01,
     disk_share: float = 0.01,
 ) -> SiteSummary:
-    """Put every file below `data` on simulated tapes, under `hpss_prefix`.
+    """Put every file below `data` on simulated tapes, under `hpss_prefix`; and further directories below it, by name.
 
     Without `tapes` there is one for 75 files, but at least 3. The shares are of md5, sha512 and no hash, of
     files on two cartridges, of files only on disk.
@@ -72,6 +73,13 @@ def build_site(
     summary = SiteSummary()
     prefix = os.fsencode(hpss_prefix.rstrip("/"))
     found = list(_walk(os.fsencode(data.resolve()), prefix, os.fsencode(root.resolve()), summary))
+    for name, directory in (also or {}).items():
+        place = prefix + b"/" + os.fsencode(name)
+        if any(entry.path == place for entry in found):
+            raise FileExistsError(f"{data} has an entry {name!r} of its own")
+        written = directory.stat().st_mtime_ns
+        found.append(Entry(place, "d", 0, written, written // 10**9, written // 10**9))
+        found += _walk(os.fsencode(directory.resolve()), place, os.fsencode(root.resolve()), summary)
     files = [entry for entry in found if entry.kind == "f"]
     summary.files, summary.bytes = len(files), sum(entry.size for entry in files)
     summary.tapes = place_on_tapes(
@@ -142,7 +150,7 @@ def make_synthetic_site(
 
 
 def install(root: Path, *, python: str | None = None) -> dict[str, str]:
-    """Write ROOT/bin/hsi and ROOT/bin/hpss_avail; the environment that makes a program use them."""
+    """Write ROOT/bin/hsi and ROOT/bin/hpss_avail; the environment (command lines) that makes a program use them."""
     root = root.resolve()
     home = root / "hpss"
     programs = root / "bin"
@@ -172,7 +180,10 @@ def install(root: Path, *, python: str | None = None) -> dict[str, str]:
         f'[ "$1" = archive ] || {{ echo "usage: hpss_avail archive" >&2; exit 64; }}\n'
         f"if {down}; then exit 1; fi\nexit 0\n",
     )
-    return {"TACC_SYNC_HSI": str(programs / "hsi"), "TACC_SYNC_HPSS_AVAIL": str(programs / "hpss_avail")}
+    return {
+        "TACC_SYNC_HSI": shlex.quote(str(programs / "hsi")),
+        "TACC_SYNC_HPSS_AVAIL": shlex.join([str(programs / "hpss_avail"), "archive"]),
+    }
 
 
 def set_settings(root: Path, **settings: object) -> None:

@@ -57,6 +57,7 @@ def up(
     root: Path,
     data: Path | None = None,
     *,
+    also: Mapping[str, Path] | None = None,
     tapes: int | None = None,
     seed: int = 0,
     hpss_prefix: str = HPSS_PREFIX,
@@ -65,7 +66,8 @@ def up(
 ) -> Site:
     """Build what is not there yet, start the Globus service in the background, and wait until it answers.
 
-    `data` is the directory whose files are on tape; it is needed the first time only.
+    `data` is the directory whose files are on tape, `also` further ones below it, by name; they are needed the first
+    time only.
     """
     root = root.absolute()
     if (root / "globus").exists() and is_up(root):
@@ -78,7 +80,7 @@ def up(
         if data is None:
             raise SiteError(f"{root} has no tapes yet: name a directory whose files shall be on them")
         summary = hpss_site.build_site(
-            root, data, hpss_prefix=hpss_prefix, tapes=tapes, seed=seed, settings=hpss_settings
+            root, data, also=also, hpss_prefix=hpss_prefix, tapes=tapes, seed=seed, settings=hpss_settings
         )
     (root / "hpss_prefix").write_text(hpss_prefix, encoding="utf-8")
     pid = start_service(root, port=port)

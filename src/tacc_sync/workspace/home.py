@@ -66,6 +66,8 @@ class Home:
         self.last_beat = clock.uptime()
         # Set by the pulse when it finds that we could not beat, or were fenced: end whatever is running.
         self.lost = False
+        # Set when a fault left something claimed that has to go back to its queue before anything else is taken.
+        self.must_give_back = False
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -82,6 +84,8 @@ class Home:
             self.disk.mkdir(f"{unborn}/{folder}")
         if self.buffer is not None:
             self.buffer.mkdir(self.part)
+        # A claim must not be lost with the folder that it lies in.
+        self.disk.sync(unborn)
         self.disk.rename(unborn, self.path)
         self.disk.sync(layout.CLAIMS)
         self.last_beat = self.clock.uptime()
@@ -119,9 +123,10 @@ class Home:
             self._left = True
         if self.buffer is not None:
             self.buffer.rmdir(self.part)
-        self.disk.unlink(f"{self.path}/{HEARTBEAT}")
         for folder in (*CLAIMABLE, TURN, STAGING):
             self.disk.rmdir(f"{self.path}/{folder}")
+        # Last: without it nobody could be certain that we are gone.
+        self.disk.unlink(f"{self.path}/{HEARTBEAT}")
         self.disk.rmdir(self.path)
 
     # --- the three primitives ---------------------------------------------------------------------------------
@@ -171,8 +176,9 @@ class Home:
 
     # --- claims -----------------------------------------------------------------------------------------------
 
-    def claim(self, queue: str, entry: str) -> str | None:
-        """Take an entry of a queue; its new path, or None when somebody else has it."""
+    def claim(self, queue: str, entry: str, *, durable: bool = False) -> str | None:
+        """Take an entry of a queue; its new path, or None when somebody else has it. What a power loss takes back was
+        never claimed; `durable` where something must not outlive that."""
         path = f"{self.path}/{queue}/{entry}"
         with self._fence():
             try:
@@ -180,6 +186,9 @@ class Home:
             except FileNotFoundError:
                 self._still_ours()
                 return None
+            if durable:
+                self.disk.sync(path.rpartition("/")[0])
+                self.disk.sync(queue)
             return path
 
     def put_document(self, path: str, document: Work | Request) -> None:

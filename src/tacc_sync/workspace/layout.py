@@ -37,6 +37,9 @@ DIRECTORIES = (
     REQUEST_QUEUE,
     *UNIT_QUEUES,
     FINISHED,
+    # What was never planned and given up by the operator, and units of the earlier tacc-sync that were taken over.
+    f"{FINISHED}/rejected",
+    f"{FINISHED}/adopted",
     QUARANTINE,
     *(f"{QUARANTINE}/{component}" for component in COMPONENTS),
     CLAIMS,

@@ -37,14 +37,13 @@ class Recovery:
         disk = self._home.disk
         names = disk.names(layout.CLAIMS)
         for name in names:
-            if name.startswith(layout.DEAD):
-                self._consider_drain(name)
-            elif name.startswith(layout.UNBORN):
-                self._consider_unborn(name)
-            elif is_worker(name) and name != self._home.name:
-                self._consider_fence(name)
-        self._orphaned_parts(set(names))
-        self._forget_notes(set(names))
+            try:
+                self._consider(name)
+            except OSError as error:
+                # What cannot be recovered now must not keep the others from being recovered.
+                self._report("could_not_recover", f"{name}: {type(error).__name__}: {error}")
+        parts = self._orphaned_parts(set(names))
+        self._forget_notes({*names, *(_note_of_part(part) for part in parts)})
 
     def fence(self, worker: str) -> str | None:
         """Take all that a worker holds at one stroke; the name of the fenced home, None if another was faster."""
@@ -69,6 +68,14 @@ class Recovery:
         return fenced
 
     # --- looking ----------------------------------------------------------------------------------------------
+
+    def _consider(self, name: str) -> None:
+        if name.startswith(layout.DEAD):
+            self._consider_drain(name)
+        elif name.startswith(layout.UNBORN):
+            self._consider_unborn(name)
+        elif is_worker(name) and name != self._home.name:
+            self._consider_fence(name)
 
     def _heartbeat(self, name: str) -> Heartbeat | None:
         try:
@@ -132,18 +139,21 @@ class Recovery:
             # It never had a claim.
             remove_tree(self._home.disk, layout.home(name))
 
-    def _orphaned_parts(self, names: set[str]) -> None:
+    def _orphaned_parts(self, names: set[str]) -> list[str]:
+        """Remove what lies in the buffer for a worker that has long had no home; the names seen."""
         buffer = self._home.buffer
         if buffer is None:
-            return
-        for name in buffer.names(layout.PART):
+            return []
+        parts = buffer.names(layout.PART)
+        for name in parts:
             worker = name.removeprefix(layout.DEAD).partition("~")[0]
             known = {n for n in names if worker in n}
             if known or worker == self._home.name:
                 continue
             # Its worker left between entering the buffer and the workspace, or a drain was cut off.
-            if self._silent_for(f"part~{name}", 0) >= self._lease.lease + self._lease.grace:
+            if self._silent_for(_note_of_part(name), 0) >= self._lease.lease + self._lease.grace:
                 remove_tree(buffer, f"{layout.PART}/{name}")
+        return parts
 
     # --- giving back ------------------------------------------------------------------------------------------
 
@@ -171,7 +181,8 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
     """Put everything that is claimed below `owner_path` back where it came from; also for a worker's own home, when
     the world stopped it in the middle of something."""
     disk = home.disk
-    for stem in disk.names(f"{owner_path}/{STAGING}"):
+    # Folders may be missing: whoever removed this home before us was cut off.
+    for stem in _names(disk, f"{owner_path}/{STAGING}"):
         _settle_staging(home, owner_path, stem)
     for label in disk.names(layout.CARTRIDGES):
         path = f"{layout.CARTRIDGES}/{label}"
@@ -182,7 +193,7 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
         if holder == owner:
             home.take_away(path)
     for queue in CLAIMABLE:
-        for entry in disk.names(f"{owner_path}/{queue}"):
+        for entry in _names(disk, f"{owner_path}/{queue}"):
             # Names in the inbox are strangers' choice: somebody may have dropped another file of this name meanwhile.
             target = _unique(entry, home.host.token()) if queue == INBOX else entry
             _rename_if_there(disk, f"{owner_path}/{queue}/{entry}", f"{queue}/{target}")
@@ -224,6 +235,10 @@ def _settle_staging(home: Home, owner_path: str, stem: str) -> None:
         remove_tree(home.disk, f"{owner_path}/{STAGING}/{stem}")
     else:
         publish(home, owner_path, stem)
+
+
+def _note_of_part(name: str) -> str:
+    return f"part~{name}"
 
 
 def _unique(entry: str, token: str) -> str:

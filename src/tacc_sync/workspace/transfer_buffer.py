@@ -43,8 +43,9 @@ def place(disk: Disk, worker: str, unit: str, index: int, digest_of_part: dict[s
 
 
 def clear_part(disk: Disk, worker: str, unit: str) -> None:
-    """Remove what a session left behind."""
+    """Remove what a session left behind, for good: after a power loss it would lie there unreserved."""
     remove_tree(disk, f"{layout.part(worker)}/{unit}")
+    disk.sync(layout.part(worker))
 
 
 def status(disk: Disk, unit: str, index: int) -> Status | None:

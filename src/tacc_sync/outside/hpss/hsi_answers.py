@@ -131,7 +131,7 @@ class FilesAnswer(Answer):
         self.refused: dict[str, Refused] = {}
         self._around = set(around)
 
-    def heard(self, stream: int, said: Said) -> None:
+    def heard(self, stream: int, said: Said) -> None:  # noqa: ARG002
         """An entry or a complaint."""
         match said:
             case ListedFile():
@@ -183,7 +183,7 @@ class HashesAnswer(Answer):
         self.found: dict[str, ArchiveHash | None] = {}
         self.refused: dict[str, Refused] = {}
 
-    def heard(self, stream: int, said: Said) -> None:
+    def heard(self, stream: int, said: Said) -> None:  # noqa: ARG002
         """A hash or a complaint."""
         match said:
             case Hash(path, whole, algorithm, digits):

@@ -77,7 +77,7 @@ class GetsAnswer(Answer):
         return best
 
     def is_over(self, count: int) -> None:
-        """hsi is done with the first `count` files, well or not."""
+        """The first `count` files are over, well or not."""
         self.over = max(self.over, count)
 
     def fetched(self, index: int) -> Fetched:

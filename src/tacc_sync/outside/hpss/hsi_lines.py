@@ -9,7 +9,7 @@ Never fails: any text has a meaning here, if only `Unknown`.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -130,7 +130,16 @@ _ERRNO_KINDS: Final[dict[str, Kind]] = {
 # Says both "who are you" and "where is HPSS". Alone it means the login, or we would knock for ever.
 LOGIN_FAILED: Final = "login failed"
 
-_HASH_DIGITS: Final = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128, "crc32": 8, "adler32": 8}
+_HASH_DIGITS: Final = {
+    "md5": 32,
+    "sha1": 40,
+    "sha224": 56,
+    "sha256": 64,
+    "sha384": 96,
+    "sha512": 128,
+    "crc32": 8,
+    "adler32": 8,
+}
 
 _DATE = re.compile(r"(?:0[1-9]|1[0-2])/(?:0[1-9]|[12]\d|3[01])/\d{4}", re.ASCII)
 _TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-6]\d", re.ASCII)
@@ -139,12 +148,15 @@ _POSITION = re.compile(r"(\d+)(?:\+(\d+))?", re.ASCII)
 # A plain FILE line: thirteen fields, no padding, a path without quotes and backslashes.
 _PLAIN_FILE = re.compile(
     r'FILE\t(/[^\t"\\]+)\t(\d+)\t\d+\t(\d+)(?:\+(\d+))?\t([^\t]*)\t\d+\t\d+\t\d+'
-    r"\t(\d\d/\d\d/\d{4})\t(\d\d:\d\d:\d\d)\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d",
+    r"\t(\d\d/\d\d/\d{4})\t((?:[01]\d|2[0-3]):[0-5]\d:[0-6]\d)\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d",
     re.ASCII,
 )
 # Something printed behind the last field of a FILE line without a line end between: a prompt, an error, noise.
-_GLUED_BEHIND = re.compile(r"(FILE\t[^\n]*?\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d)(\S.*)", re.ASCII)
+_GLUED_BEHIND = re.compile(
+    r"(FILE\t[^\n]*?\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d)(\S.*)", re.ASCII
+)
 _PROMPT = re.compile(r"[A-Z]:(?:\[[^\]]*\](?:->|:)?|/[^\t]*?->)(?: |$)")
+_PADDED_WORD = re.compile(r"^(FILE|DIRECTORY) +\t")
 _OTHER_OBJECT = re.compile(r"([A-Z][A-Z_ -]{1,23})\t *(/[^\t]*)(?:\t.*)?")
 _LONG_LINK = re.compile(r"l[-rwxsStT]{9}\S? +.* (?:\d\d:\d\d(?::\d\d \d{4})?|\d{4}) (\S.*?)@? -> .*")
 _HEADER = re.compile(r"(/.*):")
@@ -193,7 +205,10 @@ class Dialect:
             *(("HPSS-SESSIONS", pattern) for pattern in self.sessions),
             *(("HPSS-AWAY", pattern) for pattern in self.away),
             (LOGIN_FAILED, r"authentication/initialization failed"),
-            ("HSI-CRASHED", r"^(?:.*: )?(?:Segmentation fault|Bus error|Illegal instruction)(?: \(core dumped\))?$"),
+            (
+                "HSI-CRASHED",
+                r"^(?:.*: )?(?:Segmentation fault|Bus error|Illegal instruction)(?: \(core dumped\))?$",
+            ),
             ("", r"^result = -?\d+, errno = \d+$|^\*\*\* HSI: error opening logging"),
         ]
         return [(code, re.compile(pattern)) for code, pattern in pairs]
@@ -229,28 +244,35 @@ class FileLines:
     def __init__(self) -> None:
         self._volumes: dict[str, tuple[str, ...]] = {}
         self._days: dict[str, str] = {}
-        self._times: set[str] = set()
+        self.plain = self._plain_reader()
 
-    def plain(self, line: str) -> ListedFile | None:
-        """The file of a line of the plain form; None when `any` has to look at it."""
-        found = _PLAIN_FILE.fullmatch(line)
-        if found is None:
-            return None
-        path, size, section, offset, labels, day, time = found.groups()
-        # What is left to `any`: names that may be unspeakable or have to be looked at twice.
-        if not path.isprintable() or "/." in path or "//" in path or path[-1] in " /" or len(path) > 250:
-            return None
-        volumes = self._volumes.get(labels)
-        if volumes is None:
-            volumes = self._read_volumes(labels)
-            if volumes is None:
+    def _plain_reader(self) -> Callable[[str], ListedFile | None]:
+        """A function from a line of the plain form to its file; None when `any` has to look at it.
+
+        A closure, because this runs for each of ten million lines, and looking up attributes would be a tenth of it.
+        """
+        fullmatch, days, all_volumes = _PLAIN_FILE.fullmatch, self._days, self._volumes
+        new = ListedFile
+
+        def plain(line: str) -> ListedFile | None:
+            found = fullmatch(line)
+            if found is None:
                 return None
-        date = self._days.get(day) or self._read_day(day)
-        if date is None or (time not in self._times and not self._is_time(time)):
-            return None
-        if volumes:
-            return ListedFile(path, int(size), int(section), int(offset or 0), volumes, date + time)
-        return ListedFile(path, int(size), 0, 0, (), date + time)
+            path, size, section, offset, labels, day, time = found.groups()
+            # What is left to `any`: names that may be unspeakable or have to be looked at twice.
+            if not path.isprintable() or "/." in path or "//" in path or path[-1] in " /" or len(path) > 250:
+                return None
+            volumes = all_volumes.get(labels)
+            if volumes is None:
+                volumes = self._read_volumes(labels)
+            date = days.get(day) or self._read_day(day)
+            if volumes is None or date is None:
+                return None
+            if volumes:
+                return new(path, int(size), int(section), int(offset or 0), volumes, date + time)
+            return new(path, int(size), 0, 0, (), date + time)
+
+        return plain
 
     def any(self, line: str) -> ListedFile | Complaint | Unknown:
         """The file of a FILE line of any form: padded fields, tabs in the name, names that we cannot carry."""
@@ -268,9 +290,9 @@ class FileLines:
         well_formed = (
             path.startswith("/")
             and all(_NUMBER.fullmatch(number) for number in (size, size_again, *small))
-            and self._is_time(time)
+            and _TIME.fullmatch(time)
             and self._read_day(day_again) is not None
-            and self._is_time(time_again)
+            and _TIME.fullmatch(time_again)
         )
         if not well_formed or place is None or volumes is None or date is None:
             return Unknown(line)
@@ -303,14 +325,6 @@ class FileLines:
             known = self._days[day] = f"{day[6:]}-{day[:2]}-{day[3:5]}T"
         return known
 
-    def _is_time(self, time: str) -> bool:
-        if time in self._times:
-            return True
-        if _TIME.fullmatch(time):
-            self._times.add(time)
-            return True
-        return False
-
 
 class Ear:
     """Understands the lines of one stream of one session; an error's text and its path come on two lines."""
@@ -325,6 +339,8 @@ class Ear:
     def hear(self, line: str) -> list[Said]:
         """What this line says; nothing while an error waits for the line that names its path."""
         line = line.removesuffix("\r")
+        if line.startswith(("FILE ", "DIRECTORY ")):
+            line = _PADDED_WORD.sub(r"\1\t", line)
         if self.pending is not None:
             text, self.pending = self.pending, None
             path = line.strip().strip("'\"")

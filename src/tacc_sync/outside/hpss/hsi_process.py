@@ -91,7 +91,16 @@ class Kennel:
         except OSError as error:
             raise _host_fault(error) from error
         os.set_blocking(write_end, False)
-        leashed = [sys.executable, "-I", "-S", leash.__file__, str(read_end), str(self._leash_seconds), "--", *command]
+        leashed = [
+            sys.executable,
+            "-I",
+            "-S",
+            leash.__file__,
+            str(read_end),
+            str(self._leash_seconds),
+            "--",
+            *command,
+        ]
         with self._lock:
             self._lifelines.add(write_end)
         process: subprocess.Popen[bytes] | None = None
@@ -195,4 +204,6 @@ def _host_fault(error: OSError) -> Fault:
     known = of_os_error(error, "starting hsi")
     if known is not None and error.errno not in (errno.EACCES, errno.EPERM):
         return known
-    return WorldFault("HOST-BUSY", f"cannot start hsi: {error}", "this host is out of processes or memory; passes by itself")
+    return WorldFault(
+        "HOST-BUSY", f"cannot start hsi: {error}", "this host is out of processes or memory; passes by itself"
+    )

@@ -76,15 +76,11 @@ class TreeAnswer(Answer):
     def said(self, stream: int, said: Said) -> None:
         """Notices the echo behind which the tree has ended."""
         if isinstance(said, Echo):
-            match self.own_lines[said.line]:
-                case 0:
-                    # A session that begins anew in the middle would make two halves look like one whole.
-                    if self.echoed:
-                        self.is_strange(f"begun twice: {said.line}")
-                case 1:
-                    self._again[stream] = set()
-                case _:
-                    self._stranger_seen = True
+            index = self.own_lines[said.line]
+            if index == 1:
+                self._again[stream] = set()
+            elif index == 2:
+                self._stranger_seen = True
         super().said(stream, said)
 
     def heard(self, stream: int, said: Said) -> None:

@@ -74,7 +74,8 @@ class Fetched:
     """What hsi itself said of one fetch. Never a proof by itself: see `Hpss.get`.
 
     `reported_bytes` is the byte count of hsi's own success line for exactly this pair of paths, None when it printed
-    none; `error` is the error that it printed for this file, "" when none.
+    none; `error` is the error that it printed for this file, "" when none. An error that begins with NAME-UNSPEAKABLE
+    is ours: one of the two paths can't be given to hsi, and the file was not asked for.
     """
 
     reported_bytes: int | None
@@ -85,9 +86,11 @@ class Fetched:
 class Session:
     """A retrieval session that has ended. `fetched` is parallel to the fetches that were asked for.
 
-    `trouble` is set when the session as a whole went wrong after it had begun (killed after no byte had moved for
-    the configured time, connection lost, crash of hsi, cut off): the code of the fault and a text. What was fetched
-    before it stands.
+    `trouble` is set when the session as a whole went wrong after it had begun: the code of the fault and a text. What
+    was fetched before it stands. The codes: HPSS-HANGING (no byte had moved for the configured time; we killed it),
+    STOPPED (`may_go_on` said no), HSI-CRASHED (ended by a signal that was not ours), HPSS-SESSION-BROKEN (ended early
+    or badly without naming a file), and HPSS-AWAY, HPSS-SESSIONS, HPSS-UNAUTHENTICATED when hsi said so half-way.
+    `exit_status` is negative when a signal ended hsi. `unexplained` holds the first lines that nobody understood.
     """
 
     fetched: list[Fetched]
@@ -105,14 +108,18 @@ class Hpss(Protocol):
     def list_trees(self, roots: Sequence[str]) -> Listing:
         """List everything below each root (a directory or a file), hidden entries included.
 
-        Errors for single paths are `refused`; a root that does not exist is refused as "missing".
+        Errors for single paths are `refused`; a root that does not exist is refused as "missing". What lies below a
+        `.Trash` is left out.
         """
 
     def list_files(self, paths: Sequence[str]) -> Listing:
         """List exactly these files; each is seen or refused by name. A directory is refused as "not-a-file"."""
 
     def hashes(self, paths: Iterable[str]) -> dict[str, ArchiveHash | None]:
-        """The archive's own hash of each path; None where it has none. Reads metadata only, mounts no tape."""
+        """The archive's own hash of each path; None where it has none. Reads metadata only, mounts no tape.
+
+        A path that the archive refuses (missing, denied, unspeakable) is not in the answer.
+        """
 
     def get(
         self,

@@ -68,7 +68,9 @@ def run_child(command: list[str], lifeline: int, die_with_parent: Callable[[], o
         signal.set_wakeup_fd(-1)
         for number in RESET_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        environment = {name: value for name, value in os.environ.items() if name not in ("LD_LIBRARY_PATH", "LD_PRELOAD")}
+        environment = {
+            name: value for name, value in os.environ.items() if name not in ("LD_LIBRARY_PATH", "LD_PRELOAD")
+        }
         os.execvpe(command[0], command, environment)  # noqa: S606  that is what we are for
     except OSError as error:
         os.write(2, f"{CANNOT_START}{command[0]}: {error.strerror}\n".encode(errors="surrogateescape"))

@@ -1,0 +1,1 @@
+"""The command line: builds the edges and hands them in; decides nothing."""

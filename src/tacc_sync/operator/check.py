@@ -1,0 +1,250 @@
+"""Reading the whole workspace for `check`, again and again until two readings agree, so that it may run while
+components do.
+
+Guarantee: nothing is changed (but for `repair`), nothing outside is asked. A finding is reported only of a moment in
+which nothing had moved while it was read, or, when the workspace does not come to rest, if it stood unchanged in
+several readings.
+Fails with `OSError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tacc_sync.operator import places, quarantine
+from tacc_sync.operator.buffer_check import check_buffer
+from tacc_sync.operator.places import Sighting
+from tacc_sync.operator.strangers import strangers
+from tacc_sync.operator.workers import identity_of
+from tacc_sync.outside.clock.interface import Clock
+from tacc_sync.outside.host.interface import Host
+from tacc_sync.rules import audit, identity
+from tacc_sync.rules.audit import Finding, Reading, RequestFacts, SumOfRequest, UnitFacts
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Request
+from tacc_sync.rules.identity import SUFFIX, UnitName, is_worker, request_key
+from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
+from tacc_sync.workspace import layout, queues
+from tacc_sync.workspace.disk import Disk
+from tacc_sync.workspace.home import STAGING, TURN, Home
+
+READINGS = 12
+PAUSE = 0.25
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(slots=True)
+class Report:
+    """What `check` found. `steady`: whether a moment was caught in which nothing moved."""
+
+    steady: bool
+    findings: list[Finding]
+    sums: list[SumOfRequest]
+    units: int
+    buffer_bytes: int | None
+
+    @property
+    def broken(self) -> list[Finding]:
+        """The findings that contradict a law."""
+        return [finding for finding in self.findings if finding.severity == "broken"]
+
+
+class Checker:
+    """Reads and judges a workspace, and the transfer buffer when there is one."""
+
+    def __init__(self, disk: Disk, buffer: Disk | None, clock: Clock, host: Host, quota: int) -> None:
+        self._disk = disk
+        self._buffer = buffer
+        self._clock = clock
+        self._host = host
+        self._quota = quota
+
+    def check(self) -> Report:
+        """Read until two consecutive readings agree; at last take what all of the last readings found."""
+        layout.open_workspace(self._disk)
+        before = self._names()
+        stood: dict[Finding, None] | None = None
+        for _ in range(READINGS):
+            report = self._read()
+            after = self._names()
+            if before == after:
+                report.steady = True
+                return report
+            # A finding that is due to movement does not survive: it would have to be the same each time.
+            found = dict.fromkeys(report.findings)
+            stood = found if stood is None else {finding: None for finding in stood if finding in found}
+            before = after
+            self._clock.sleep(PAUSE)
+        report.findings = list(stood or ())
+        wrong = {finding.where for finding in report.findings if finding.code == "SUM-WRONG"}
+        for each in report.sums:
+            each.agrees = each.request not in wrong
+        return report
+
+    def _names(self) -> dict[str, list[str]]:
+        """All names that matter, by directory."""
+        disk = self._disk
+        directories = [d for d in layout.DIRECTORIES if d not in {layout.OBSERVED, layout.HOLD}]
+        directories += [layout.finished(key) for key in places.finished_keys(disk)]
+        for worker in places.names(disk, layout.CLAIMS):
+            directories += [f"{layout.CLAIMS}/{worker}/{folder}" for folder in (*CLAIMABLE, TURN)]
+            staging = f"{layout.CLAIMS}/{worker}/{STAGING}"
+            for stem in places.names(disk, staging):
+                directories += [f"{staging}/{stem}/{folder}" for folder in (HPSS_QUEUE, QUARANTINE)]
+        return {directory: sorted(places.names(disk, directory)) for directory in directories}
+
+    # --- one reading ------------------------------------------------------------------------------------------
+
+    def _read(self) -> Report:
+        reading = Reading(quota=self._quota)
+        disk = self._disk
+        reading.requests = self._requests(reading)
+        sightings = list(places.units(disk, places.finished_keys(disk)))
+        reading.units = [self._unit(sighting) for sighting in sightings]
+        for name in places.names(disk, layout.RESERVATIONS):
+            unit, _, size = name.rpartition(".")
+            parsed = identity.parse_unit(unit)
+            if parsed is not None and size.isdigit():
+                reading.reservations.append((parsed, int(size)))
+        reading.slots = _parsed(queues.slots(disk))
+        reading.rests = _parsed(name.rpartition("~")[0] for name in places.names(disk, layout.RESTS))
+        self._homes(reading)
+        self._strangers(reading)
+        self._quarantine(reading)
+        findings = audit.judge(reading)
+        buffer_bytes = None
+        if self._buffer is not None:
+            buffer_bytes, more = check_buffer(self._buffer, reading)
+            findings += more
+        return Report(
+            steady=False,
+            findings=findings,
+            sums=audit.sums(reading),
+            units=len(reading.units),
+            buffer_bytes=buffer_bytes,
+        )
+
+    def _unit(self, sighting: Sighting) -> UnitFacts:
+        unit, place, path, _by = sighting
+        try:
+            work = queues.read_work(self._disk, path)
+        except FileNotFoundError:
+            # It has just moved: this reading will not count.
+            return UnitFacts(unit, place, path)
+        except NewerDocument as newer:
+            return UnitFacts(unit, place, path, error=f"written by a newer tacc-sync (version {newer})")
+        except (BadDocument, OSError) as error:
+            return UnitFacts(unit, place, path, error=str(error))
+        return audit.facts_of(work, unit, place, path)
+
+    def _requests(self, reading: Reading) -> list[RequestFacts]:
+        found: dict[str, RequestFacts] = {}
+        for sighting in places.requests(self._disk):
+            if sighting.place == INBOX:
+                continue
+            facts = self._request(reading, sighting.path, in_quarantine=sighting.place == QUARANTINE)
+            if facts is None:
+                continue
+            if sighting.place == REQUEST_QUEUE and sighting.entry != f"{facts.key}{SUFFIX}":
+                text = f"it is request {facts.key}, under another name"
+                reading.noted.append(Finding("broken", "REQUEST-NAME", sighting.path, text, "give it its own name"))
+            _keep(found, facts)
+        for key in places.finished_keys(self._disk):
+            path = f"{layout.finished(key)}/request{SUFFIX}"
+            facts = self._request(reading, path, in_quarantine=False)
+            if facts is not None:
+                facts.finished = True
+                facts.has_manifest = self._disk.status(f"{layout.finished(key)}/{MANIFEST}") is not None
+                _keep(found, facts)
+        return list(found.values())
+
+    def _request(self, reading: Reading, path: str, *, in_quarantine: bool) -> RequestFacts | None:
+        try:
+            request: Request = queues.read_request(self._disk, path)
+        except FileNotFoundError:
+            return None
+        except (BadDocument, NewerDocument, OSError) as error:
+            if not in_quarantine:  # there it is expected, and listed
+                text = str(error) or "written by a newer tacc-sync"
+                reading.noted.append(Finding("broken", "DOCUMENT-BAD", path, text, "mend or restore the document"))
+            return None
+        # What the syncer put into quarantine was never committed, whatever it says of a plan.
+        if request.plan is None or path.startswith(layout.quarantine("syncer") + "/"):
+            return None
+        return RequestFacts(request_key(request.request_id), path, request.plan, request.result)
+
+    # --- what must have an owner ------------------------------------------------------------------------------
+
+    def _homes(self, reading: Reading) -> None:
+        disk = self._disk
+        if disk.status(layout.TURN) is not None:
+            reading.turns.append(layout.TURN)
+        alive = {beat.worker: beat for beat in queues.heartbeats(disk)}
+        for name in places.names(disk, layout.CLAIMS):
+            turn = f"{layout.CLAIMS}/{name}/{TURN}/{layout.TURN}"
+            if disk.status(turn) is not None:
+                reading.turns.append(turn)
+            if name.startswith(layout.DEAD):
+                # Until it is drained, what it held has an owner.
+                reading.homes.add(name.removeprefix(layout.DEAD).rpartition("~")[0])
+                self._leftover(reading, name, "a fenced worker's home")
+            elif is_worker(name):
+                reading.homes.add(name)
+                if name in alive and self._host.is_certainly_dead(identity_of(alive[name])):
+                    self._leftover(reading, name, "the home of a worker whose process is gone")
+            elif name.startswith(layout.UNBORN):
+                self._leftover(reading, name, "a home that was never finished")
+            else:
+                self._leftover(reading, name, "nothing of ours")
+        for label in sorted(queues.cartridges(disk)):
+            try:
+                reading.cartridges[label] = disk.read(f"{layout.CARTRIDGES}/{label}", 4096).decode("utf-8", "replace")
+            except FileNotFoundError:
+                continue
+
+    def _leftover(self, reading: Reading, name: str, what: str) -> None:
+        claims = [
+            f"{folder}/{entry}"
+            for folder in CLAIMABLE
+            for entry in places.names(self._disk, f"{layout.CLAIMS}/{name}/{folder}")
+        ]
+        text = what + (f", with {len(claims)} claims: {', '.join(claims[:3])}" if claims else "")
+        path = f"{layout.CLAIMS}/{name}"
+        reading.noted.append(Finding("untidy", "LEFTOVER", path, text, "`tacc-sync run` gives back what is in it"))
+
+    def _strangers(self, reading: Reading) -> None:
+        unknown, legacies = strangers(self._disk)
+        away = "move it out of the workspace"
+        reading.noted += [Finding("untidy", "STRANGER", path, "nothing of ours", away) for path in unknown]
+        theirs = "a work unit of the earlier tacc-sync"
+        reading.noted += [Finding("untidy", "STRANGER", path, theirs, "run `tacc-sync adopt`") for path in legacies]
+
+    def _quarantine(self, reading: Reading) -> None:
+        for entry in quarantine.entries(self._disk):
+            if not entry.document:
+                text = "a reason without a document, which has gone on"
+                remedy = f"`tacc-sync quarantine release {entry.name}` removes it"
+                reading.noted.append(Finding("untidy", "REASON-ORPHAN", entry.why_path, text, remedy))
+            elif not entry.code:
+                text = "nobody has written why it lies here"
+                remedy = "look at the log of that time; then release or abandon it"
+                reading.noted.append(Finding("untidy", "REASON-MISSING", entry.path, text, remedy))
+
+
+def repair(home: Home, report: Report) -> list[str]:
+    """Mend what can be mended without thought: the turn, when it is lost. What was done."""
+    if not any(finding.code == "TURN-MISSING" for finding in report.findings):
+        return []
+    home.put_new(layout.TURN, b"{}\n")
+    return ["made the turn anew"]
+
+
+def _keep(found: dict[str, RequestFacts], facts: RequestFacts) -> None:
+    earlier = found.get(facts.key)
+    if earlier is not None:
+        facts.copies = earlier.copies + 1
+    found[facts.key] = facts
+
+
+def _parsed(names: Iterator[str] | list[str]) -> list[UnitName]:
+    return [unit for unit in map(identity.parse_unit, names) if unit is not None]
