@@ -197,6 +197,7 @@ def _check(settings: Settings) -> None:
         ),
         (settings.units.files > 100_000, "units.files must be at most 100000"),
         (lease.beat * 4 > lease.lease, "lease.lease must be at least four times lease.beat"),
+        (lease.beat * 2 > lease.turn, "lease.turn must be at least twice lease.beat"),
         (settings.patience.factor < 1, "patience.factor must be at least 1"),
         (settings.patience.attempts < 1, "patience.attempts must be at least 1"),
         (not settings.destination.path_prefix.startswith("/"), "destination.path_prefix must begin with /"),

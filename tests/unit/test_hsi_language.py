@@ -11,21 +11,10 @@ from hypothesis import strategies as st
 
 from tacc_sync.outside.hpss import hsi_commands, hsi_lines
 from tacc_sync.outside.hpss.hsi_answers import STDERR, STDOUT, FilesAnswer, HashesAnswer
+from tacc_sync.outside.hpss.hsi_file_lines import FileLines
 from tacc_sync.outside.hpss.hsi_gets import GetsAnswer
-from tacc_sync.outside.hpss.hsi_lines import (
-    Complaint,
-    Dialect,
-    Directory,
-    Ear,
-    Echo,
-    FileLines,
-    Got,
-    Hash,
-    Noise,
-    Trouble,
-    Unknown,
-    Verified,
-)
+from tacc_sync.outside.hpss.hsi_lines import Dialect, Ear
+from tacc_sync.outside.hpss.hsi_said import Complaint, Directory, Echo, Got, Hash, Noise, Trouble, Unknown, Verified
 from tacc_sync.outside.hpss.hsi_tree import TreeAnswer
 from tacc_sync.outside.hpss.interface import ArchiveHash, Fetch, ListedFile
 
@@ -651,6 +640,14 @@ def test_a_missing_checksum_is_no_failure():
     answer.end()
     assert not answer.fetched(0).error
     assert not answer.strange
+
+
+def test_an_error_about_a_longer_name_is_not_about_ours():
+    answer = gets(("/h/a", "/l/a"))
+    answer.feed(STDOUT, b"get: Error -5 on transfer /h/ab\n")
+    answer.end()
+    assert answer.fetched(0).error == ""
+    assert answer.strange
 
 
 def test_our_own_echo_is_not_a_success():

@@ -367,3 +367,143 @@ def test_legacy_request_is_accepted_unchanged(house):
     (house.root / "ws/inbox/f8c7.json").write_text(json.dumps(document))
     house.run()
     assert house.delivered() == {"exp/2019/PFRaw/1222/a.zip": b"a"}
+
+
+def test_a_task_that_is_given_up_counts_and_ends_in_quarantine(house):
+    house.settings.patience.at_least = 0
+    fill(house, files=2, tapes=1)
+    house.drop()
+    house.globus.nice_status = "FILE_NOT_FOUND"
+    house.run(rounds=2000)
+    (why,) = house.whys("quarantine/globus_xfer").values()
+    assert why["code"] == "TASK-FILE-MISSING"
+    assert {task.view.status for task in house.globus.tasks.values()} == {"FAILED"}
+    assert len(house.globus.tasks) == house.settings.patience.attempts
+    # what could not be delivered stays in the buffer, and in the quota
+    assert len(house.buffer_files()) == 2
+    assert len(house.tree("reservations")) == 1
+
+
+def test_a_full_destination_never_quarantines(house):
+    house.settings.patience.at_least = 0
+    fill(house, files=2, tapes=1)
+    house.drop()
+    house.globus.nice_status = "QUOTA_EXCEEDED"
+    end = house.clock.now() + 86400
+    house.run("syncer", "retriever", "globus_xfer", "reaper", rounds=30_000, until=end)
+    assert house.tree("quarantine") == []
+    house.globus.nice_status = None
+    house.run(rounds=2000)
+    assert len(house.delivered()) == 2
+
+
+def test_a_refused_submit_is_a_failed_attempt(house):
+    from tacc_sync.rules.faults import WorkFault
+
+    house.settings.patience.at_least = 0
+    fill(house, files=2, tapes=1)
+    house.drop()
+    submit = house.globus.submit
+
+    def refuse(_order):
+        raise WorkFault("GLOBUS-REFUSED", "400 BadRequest")
+
+    house.globus.submit = refuse
+    house.run()
+    (why,) = house.whys("quarantine/globus_xfer").values()
+    assert why["code"] == "GLOBUS-REFUSED"
+    house.globus.submit = submit
+
+
+def test_identical_paths_of_a_stranger_hold_up_that_unit_alone(house):
+    from tacc_sync.outside.globus.interface import IdenticalPaths
+
+    fill(house, files=6, tapes=3)
+    house.drop()
+    submit = house.globus.submit
+    (first, *_) = ("AA0000",)
+
+    def submit_or_409(order):
+        if first in order.label:
+            raise IdenticalPaths
+        return submit(order)
+
+    house.globus.submit = submit_or_409
+    steps = house.run("syncer", "retriever", "globus_xfer", "reaper", until=house.clock.now() + 200)
+    assert len(house.delivered()) == 4
+    assert "GLOBUS-IDENTICAL-PATHS" in steps[2].waits_for
+    house.globus.submit = submit
+    house.run()
+    assert len(house.delivered()) == 6
+
+
+def test_a_task_in_trouble_is_told_before_those_that_go_well(house):
+    fill(house, files=6, tapes=3)
+    house.globus.slow = 10_000
+    house.drop()
+    globus_xfer = house.component("globus_xfer")
+    house.run("syncer", "retriever")
+    for _ in range(3):
+        globus_xfer.step()
+    house.clock.time += 10
+    (_, second, _) = house.globus.tasks.values()
+    house.globus._replace(second, status="INACTIVE")
+    step = globus_xfer.step()
+    assert step.waits_for.startswith("TASK-INACTIVE")
+    assert [about["code"] for event, about in house.events if event == "transfer_in_trouble"] == ["TASK-INACTIVE"]
+
+
+def test_on_hold_globus_xfer_still_settles_what_is_at_work(house):
+    from tacc_sync.pipeline.attempt import World, attempt
+
+    fill(house, files=6, tapes=6)
+    house.globus.slow = 1
+    house.drop()
+    globus_xfer = house.component("globus_xfer")
+    home = globus_xfer._bench.home
+    world = World(house.disk, house.buffer, house.clock, house.host, house.settings, house.report)
+    house.run("syncer", "retriever")
+    globus_xfer.step()
+    (house.root / "ws/hold/globus_xfer").write_text("maintenance")
+    for _ in range(20):
+        step, _ = attempt(world, "globus_xfer", globus_xfer, home)
+        house.clock.time += 5
+    assert "operator" in step.waits_for
+    assert len(house.globus.tasks) == 1
+    assert len(house.documents("reaper_queue")) == 1
+
+
+def test_a_session_that_hangs_in_a_maintenance_counts_nothing(house):
+    fill(house, files=4, tapes=1)
+    house.drop()
+    house.run("syncer")
+    house.hpss.trouble = ("HPSS-HANGING", "no byte for four hours")
+    retriever = house.component("retriever")
+
+    def down(_paths):
+        house.hpss.fault = WorldFault("HPSS-AWAY", "maintenance")
+
+    house.hpss.on_get = down
+    with pytest.raises(WorldFault):
+        retriever.step()
+    (work,) = house.documents("hpss_queue").values()
+    assert all(file.get("failures", 0) == 0 for file in work["files"])
+    assert work["begun"] == work["ended"]
+
+
+def test_a_destination_that_the_collection_does_not_show_is_refused_at_once(house):
+    house.settings.destination.path_prefix = "/scoutfs/projects/x"
+    fill(house)
+    house.drop()
+    house.run()
+    assert house.whys("quarantine/syncer")["request.why.json"]["field"] == "destination"
+
+
+def test_a_higher_priority_overtakes(house):
+    house.archive("low/a", b"a" * 5000, volumes=("AA000100",))
+    house.archive("high/b", b"b", volumes=("AA000200",))
+    house.drop("1.json", source=f"{SOURCE}/low")
+    house.drop("2.json", source=f"{SOURCE}/high", priority=5)
+    house.run("syncer")
+    house.run()
+    assert [session[0] for session in house.hpss.sessions] == [f"{SOURCE}/high/b", f"{SOURCE}/low/a"]

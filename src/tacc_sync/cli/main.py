@@ -117,6 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("tacc-sync: interrupted", err=True)
         return INTERRUPT_EXIT
+    except SystemExit:
+        # click has met the same as below, and wrapped the stream so that nobody complains.
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
+            return SIGPIPE_EXIT
+        raise
     except BrokenPipeError:
         # Whoever read our output has seen enough. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

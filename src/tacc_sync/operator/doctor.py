@@ -211,7 +211,15 @@ def _globus(patient: Patient) -> Iterator[Probe]:
 
 def _collection(globus: Globus, name: str, collection: str, path: str) -> Iterator[Probe]:
     about = globus.collection(collection)
-    entries = len(globus.listing(collection, path)) if path else 0
+    try:
+        entries = len(globus.listing(collection, path)) if path else 0
+    except NoSuchDirectory:
+        key = "buffer.globus_path" if name == "source" else "destination.globus_prefix"
+        code = "BUFFER-NAMES-DIFFER" if name == "source" else "DESTINATION-OUTSIDE"
+        text = f"{about.display_name} has no directory {path}"
+        remedy = f"set `{key}` to the collection's own name of the directory; `globus ls {collection}` shows its root"
+        yield Probe(f"{name} collection", "fail", text, remedy, code, 78)
+        return
     text = f"{about.display_name}: {path} has {entries} entries"
     if about.disable_verify:
         remedy = "ask its owner to allow verification: without it no file counts as delivered"

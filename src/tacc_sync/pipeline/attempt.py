@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.interface import Host
-from tacc_sync.pipeline.step import Bench, Component, Report, Step, Waits
+from tacc_sync.pipeline.step import Bench, Component, Report, Step, Waits, Watcher
 from tacc_sync.rules.faults import Fault, Fenced, OperatorFault, WorldFault, of_os_error
 from tacc_sync.rules.liveness import Lease
 from tacc_sync.rules.settings import Settings
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import Home
-from tacc_sync.workspace.recovery import give_back
+from tacc_sync.workspace.recovery import give_back, remove_tree
 
 Factory = Callable[[Bench], Component]
 
@@ -56,10 +56,17 @@ def attempt(world: World, name: str, component: Component, home: Home) -> tuple[
         if home.must_give_back:
             _give_back(home)
         if queues.is_held(world.disk, name):
+            # No new work; what is at work outside is still brought to its end.
+            if isinstance(component, Watcher) and not isinstance(step := component.watch(), Waits):
+                return step, None
             return Waits("the operator", f"`tacc-sync unhold {name}` lets it go on"), None
         return component.step(), None
     except Fenced:
         raise
+    except FileNotFoundError as error:
+        if _is_fenced(world, home):
+            raise Fenced(home.name) from error
+        return stand_down(world, name, home, error)
     except Exception as error:  # noqa: BLE001  whatever it is, it is reported, and the claim given back
         return stand_down(world, name, home, error)
 
@@ -75,6 +82,8 @@ def stand_down(world: World, name: str, home: Home, error: Exception) -> tuple[W
         pause *= 5
         if error.code in HOLDING:
             tidy(world, lambda: world.disk.create(f"{layout.HOLD}/{name}", f"{error}\n".encode()))
+    elif isinstance(error, Fault):
+        fault = error
     elif isinstance(error, OSError) and (known := of_os_error(error, name)):
         fault = known
     else:
@@ -88,9 +97,24 @@ def stand_down(world: World, name: str, home: Home, error: Exception) -> tuple[W
     return Waits(str(fault), fault.remedy or "tries again by itself", now + pause), fault
 
 
+def _is_fenced(world: World, home: Home) -> bool:
+    answer = False
+
+    def look() -> None:
+        nonlocal answer
+        answer = home.is_fenced()
+
+    tidy(world, look)
+    return answer
+
+
 def _give_back(home: Home) -> None:
     # When this fails too (the disk is still full), it is done before the next step.
     give_back(home, home.path, home.name, lambda *_: None)
+    if home.buffer is not None:
+        # What an interrupted session left half-written is nobody's, and would keep us from leaving.
+        for left in home.buffer.names(home.part):
+            remove_tree(home.buffer, f"{home.part}/{left}")
     home.must_give_back = False
 
 

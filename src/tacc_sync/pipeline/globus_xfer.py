@@ -16,17 +16,21 @@ from tacc_sync.outside.globus.interface import (
     Transferred,
     UnknownTask,
 )
+from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, killer
 from tacc_sync.rules import evidence, patience, route, tasks
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Why, Work
-from tacc_sync.rules.faults import OperatorFault, WorldFault
+from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import SUFFIX, task_label
 from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import layout, queues, transfer_buffer
 
 # Seconds after the submit: a small task is over before the usual interval is.
 FIRST_LOOK = 0.25
+# After a trouble that concerns one unit alone; the others are looked after meanwhile.
+UNIT_PAUSE = 300.0
+NOTHING = "work in globus_queue"
 
 
 class GlobusXfer:
@@ -36,9 +40,22 @@ class GlobusXfer:
         self._bench = bench
         self._globus = globus
         self._next_look: dict[str, float] = {}
+        self._said: dict[str, Waits] = {}
+        self._priorities = Priorities(bench.disk)
 
     def step(self) -> Step:
         """Look after the units that have a slot; then give a free slot to a waiting unit."""
+        watched = self.watch()
+        if isinstance(watched, Moved):
+            return watched
+        given = self._give_slot()
+        if isinstance(given, Moved) or watched.waits_for == NOTHING:
+            return given
+        due = min((wait.due for wait in (watched, given) if wait.due is not None), default=None)
+        return Waits(watched.waits_for, watched.upcoming, due, moving=watched.moving)
+
+    def watch(self) -> Step:
+        """Look after the units that have a slot."""
         waits: list[Waits] = []
         here = {unit.unit for unit in queues.units(self._bench.disk, route.GLOBUS_QUEUE)}
         slots = queues.slots(self._bench.disk)
@@ -48,12 +65,13 @@ class GlobusXfer:
                 if isinstance(step, Moved):
                     return step
                 waits.append(step)
-        if not here.difference(slots):
-            return waits[0] if waits else Waits("work in globus_queue")
-        step = self._give_slot()
-        if isinstance(step, Moved) or not waits:
-            return step
-        return Waits(waits[0].waits_for, waits[0].upcoming, _soonest([*waits, step]), moving=waits[0].moving)
+        if not waits:
+            return Waits(NOTHING)
+        # Whatever is in trouble first: of several tasks the one that goes well is the least interesting.
+        waits.sort(key=lambda wait: wait.moving)
+        texts = list(dict.fromkeys(wait.waits_for for wait in waits))
+        due = min((wait.due for wait in waits if wait.due is not None), default=None)
+        return Waits("; ".join(texts), waits[0].upcoming, due, moving=any(wait.moving for wait in waits))
 
     # --- a slot for a unit ------------------------------------------------------------------------------------
 
@@ -69,10 +87,13 @@ class GlobusXfer:
             rests = queues.rests(disk)
             now = home.clock.now()
             waiting = [unit for unit in queues.units(disk, route.GLOBUS_QUEUE) if unit.unit not in slots]
-            ready = sorted(unit for unit in waiting if rests.get(unit.unit, 0.0) <= now)
+            ready = sorted(
+                (unit for unit in waiting if rests.get(unit.unit, 0.0) <= now),
+                key=lambda unit: (-self._priorities.of(unit.request), unit),
+            )
             if not ready:
                 due = min((rests[unit.unit] for unit in waiting), default=None)
-                return Waits("the end of a rest" if waiting else "work in globus_queue", "tries again", due)
+                return Waits("the end of a rest" if waiting else NOTHING, "tries again", due)
             unit = ready[0].unit
             claimed = home.claim(route.GLOBUS_QUEUE, unit + SUFFIX)
             if claimed is None:
@@ -89,7 +110,8 @@ class GlobusXfer:
         clock = self._bench.home.clock
         due = self._next_look.get(unit, 0.0)
         if clock.now() < due:
-            return Waits("Globus", "looks at the task again", due, moving=True)
+            said = self._said.get(unit, Waits("Globus", "looks at the task again", moving=True))
+            return Waits(said.waits_for, said.upcoming, due, moving=said.moving)
         try:
             work = queues.read_work(self._bench.disk, layout.entry(route.GLOBUS_QUEUE, unit))
         except FileNotFoundError:
@@ -129,13 +151,30 @@ class GlobusXfer:
                     return self._note_trouble(work.unit, patience.to_iso(now) if stuck else "")
                 due = now + tasks.next_poll(now - view.requested_at, None, longest=settings.poll)
                 self._next_look[work.unit] = due
-                return Waits(verdict.waits_for, verdict.next, due, moving=not verdict.code)
+                return self._say(work.unit, task.task_id, verdict, due)
             case tasks.GiveUp():
-                return self._cancel(work.unit, Why(code=verdict.code, text=verdict.text))
+                return self._cancel(work.unit, verdict)
             case tasks.Ended():
                 code = verdict.code or "TASK-LEFT-OUT"
                 text = verdict.text or f"task {task.task_id} succeeded, but has no record of this file"
                 return self._settle(work.unit, view, Why(code=code, text=text), counts=verdict.whose == "work")
+
+    def _say(self, unit: str, task_id: str, verdict: tasks.InProgress, due: float) -> Waits:
+        code = f"{verdict.code}: " if verdict.code else ""
+        waits = Waits(code + verdict.waits_for, verdict.next, due, moving=not verdict.code)
+        before = self._said.get(unit)
+        self._said[unit] = waits
+        if verdict.code and (before is None or not before.waits_for.startswith(code)):
+            self._bench.report(
+                "transfer_in_trouble",
+                component="globus_xfer",
+                unit=unit,
+                task=task_id,
+                code=verdict.code,
+                text=verdict.waits_for,
+                remedy=verdict.next,
+            )
+        return waits
 
     def _note_trouble(self, unit: str, since: str) -> Step:
         claimed, work, task = self._claim_open(unit)
@@ -145,12 +184,14 @@ class GlobusXfer:
             self._bench.home.pass_on(claimed, route.GLOBUS_QUEUE)
         return Moved("noted a task's trouble")
 
-    def _cancel(self, unit: str, why: Why) -> Step:
+    def _cancel(self, unit: str, verdict: tasks.GiveUp) -> Step:
         claimed, work, task = self._claim_open(unit)
         if not (claimed and work and task):
             return Moved("another worker was faster")
-        if task.cancelled_why is None:
-            task.cancelled_why = why
+        why = task.cancelled_why
+        if why is None:
+            why = task.cancelled_why = Why(code=verdict.code, text=verdict.text)
+            task.cancelled_for = verdict.whose
             self._bench.home.put_document(claimed, work)
         try:
             self._globus.cancel(task.task_id)
@@ -180,6 +221,16 @@ class GlobusXfer:
             bench.home.take_away(f"{layout.SLOTS}/{unit}")
             return cannot_read(bench, claimed, "globus_xfer", error)
         task = _open_task(work)
+        outside = next((file for file in work.files if self._mapped(file) is None), None)
+        if outside is not None:
+            section = bench.settings.destination
+            return self._not_now(
+                unit,
+                claimed,
+                "DESTINATION-OUTSIDE",
+                f"{outside.destination} does not lie below {section.path_prefix}, all that the collection shows",
+                "correct [destination] in tacc-sync.toml",
+            )
         if task is not None:
             return self._submit(work, task, claimed, first=False)
         if patience.suspected_killer(work, bench.patience):
@@ -227,7 +278,18 @@ class GlobusXfer:
             try:
                 accepted = self._globus.submit(self._order(work, task))
             except IdenticalPaths:
-                task_id, duplicate = self._find_identical(task), True
+                ours = self._globus.tasks_labelled(task.label)
+                if not ours:
+                    return self._not_now(
+                        work.unit,
+                        claimed,
+                        "GLOBUS-IDENTICAL-PATHS",
+                        f"a task that is not ours is moving the same files as {task.label}",
+                        "find and cancel it (`globus task list`), or wait for its end",
+                    )
+                task_id, duplicate = ours[0].task_id, True
+            except WorkFault as fault:
+                return self._refused(work, task, claimed, fault)
             else:
                 task_id, duplicate = accepted.task_id, accepted.duplicate
         task.task_id = task_id
@@ -246,15 +308,29 @@ class GlobusXfer:
         )
         return Moved(f"submitted task {task_id} for {work.unit}")
 
-    def _find_identical(self, task: Task) -> str:
-        ours = self._globus.tasks_labelled(task.label)
-        if ours:
-            return ours[0].task_id
-        raise WorldFault(
-            "GLOBUS-IDENTICAL-PATHS",
-            f"a task that is not ours is moving the same files as {task.label}",
-            "find and cancel it (`globus task list`), or wait for its end",
+    def _not_now(self, unit: str, claimed: str, code: str, text: str, remedy: str) -> Step:
+        """A trouble of this unit alone that somebody has to mend: it keeps its slot, and is looked at again later."""
+        self._bench.home.pass_on(claimed, route.GLOBUS_QUEUE)
+        due = self._bench.home.clock.now() + UNIT_PAUSE
+        self._next_look[unit] = due
+        self._bench.report(
+            "transfer_in_trouble", component="globus_xfer", unit=unit, code=code, text=text, remedy=remedy
         )
+        waits = self._said[unit] = Waits(f"{code}: {text}", remedy, due)
+        return waits
+
+    def _refused(self, work: Work, task: Task, claimed: str, fault: WorkFault) -> Step:
+        """Globus says that it will not do this, and did nothing: a failed attempt."""
+        now = self._bench.home.clock.now()
+        why = Why(code=fault.code, text=fault.text)
+        for index in task.items:
+            patience.note_failure(work.files[index], why, now, self._bench.patience)
+        task.ended_at, task.status = patience.to_iso(now), "REFUSED"
+        work.ended += 1
+        self._bench.report(
+            "transfer_refused", component="globus_xfer", unit=work.unit, code=fault.code, text=fault.text
+        )
+        return self._end_round(work, claimed)
 
     def _order(self, work: Work, task: Task) -> Order:
         settings = self._bench.settings
@@ -283,15 +359,14 @@ class GlobusXfer:
         root = self._bench.settings.buffer.globus_path or self._bench.buffer.root
         return f"{root.rstrip('/')}/{transfer_buffer.path(unit, index)}"
 
-    def _destination(self, file: File) -> str:
+    def _mapped(self, file: File) -> str | None:
         section = self._bench.settings.destination
-        path = to_collection(file.destination, section.path_prefix, section.globus_prefix)
+        return to_collection(file.destination, section.path_prefix, section.globus_prefix)
+
+    def _destination(self, file: File) -> str:
+        path = self._mapped(file)
         if path is None:
-            raise OperatorFault(
-                "DESTINATION-OUTSIDE",
-                f"{file.destination} does not lie below {section.path_prefix}, all that the collection shows",
-                "correct [destination] in tacc-sync.toml, or abandon the request",
-            )
+            raise AssertionError(file.destination)
         return path
 
     # --- settling ---------------------------------------------------------------------------------------------
@@ -308,7 +383,9 @@ class GlobusXfer:
                 records = {record.destination: record for record in self._globus.transferred(task.task_id)}
             except UnknownTask:
                 why = Why(code="TASK-FORGOTTEN", text=f"Globus has no records of task {task.task_id} any more")
-        why = task.cancelled_why or why
+        if task.cancelled_why:
+            # That Globus calls it cancelled says nothing of the reason, which was ours.
+            why, counts = task.cancelled_why, task.cancelled_for == "work"
         now = self._bench.home.clock.now()
         delivered = 0
         for index in task.items:
@@ -398,6 +475,7 @@ class GlobusXfer:
         # outlive it.
         home.take_away(f"{layout.SLOTS}/{work.unit}")
         self._next_look.pop(work.unit, None)
+        self._said.pop(work.unit, None)
         home.pass_on(claimed, route.REAPER_QUEUE)
         self._bench.wake("reaper")
         return Moved(f"ended the round of {work.unit}")
@@ -420,7 +498,3 @@ class GlobusXfer:
 
 def _open_task(work: Work) -> Task | None:
     return work.tasks[-1] if work.tasks and not work.tasks[-1].ended_at else None
-
-
-def _soonest(waits: list[Waits]) -> float | None:
-    return min((wait.due for wait in waits if wait.due is not None), default=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tacc_sync.outside.hpss.interface import Fetch, Hpss, Session
+from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, killer
 from tacc_sync.rules import patience, retrieval, route, schedule
@@ -29,7 +30,7 @@ class Retriever:
         self._hpss = hpss
         self._mounted: tuple[str, ...] = ()
         self._blocked: tuple[str, float] = ("", 0.0)
-        self._priorities: dict[str, int] = {}
+        self._priorities = Priorities(bench.disk)
 
     def step(self) -> Step:
         """Choose a unit, recall it, pass it on."""
@@ -52,7 +53,7 @@ class Retriever:
             rests = queues.rests(disk)
             chosen = schedule.choose_recall(
                 schedule.order_of_recall(
-                    queues.units(disk, route.HPSS_QUEUE), priority=self._priority, mounted=self._mounted
+                    queues.units(disk, route.HPSS_QUEUE), priority=self._priorities.of, mounted=self._mounted
                 ),
                 now=home.clock.now(),
                 rests=rests,
@@ -77,16 +78,6 @@ class Retriever:
             if unit.unit in rests:
                 home.take_away(queues.rest(unit.unit, rests[unit.unit]))
         return unit, claimed
-
-    def _priority(self, request: str) -> int:
-        # A request's document does not change while it has work in hpss_queue.
-        if request not in self._priorities:
-            try:
-                path = layout.entry(route.REQUEST_QUEUE, request)
-                self._priorities[request] = queues.read_request(self._bench.disk, path).priority
-            except (OSError, BadDocument, NewerDocument):
-                return 0
-        return self._priorities[request]
 
     def _waited_for_room(self, unit: str) -> float:
         blocked, since = self._blocked
@@ -120,8 +111,8 @@ class Retriever:
         if wanted:
             session = self._session(work, wanted)
             self._release_cartridges(unit)
-            self._take_over(work, wanted, session)
-            trouble = session.trouble
+            trouble = self._whose(session.trouble)
+            self._take_over(work, wanted, session, world=trouble is not None and trouble[0] in WORLD_TROUBLE)
         else:
             self._release_cartridges(unit)
         transfer_buffer.sync(bench.buffer, unit.unit)
@@ -180,19 +171,31 @@ class Retriever:
         self._mounted = unit.cartridges
         self._bench.wake("retriever")
 
-    def _take_over(self, work: Work, wanted: list[int], session: Session) -> None:
+    def _whose(self, trouble: tuple[str, str] | None) -> tuple[str, str] | None:
+        """A session that hung or broke off may have met a bad file or the beginning of a maintenance: HPSS is asked."""
+        if trouble is not None and trouble[0] in {"HPSS-HANGING", "HPSS-SESSION-BROKEN"}:
+            try:
+                self._hpss.check_up()
+            except WorldFault as fault:
+                return fault.code if fault.code in WORLD_TROUBLE else "HPSS-AWAY", fault.text
+        return trouble
+
+    def _take_over(self, work: Work, wanted: list[int], session: Session, *, world: bool) -> None:
         """Read back what has arrived, and say of each file what became of it."""
         wrong: dict[int, Why] = {}
         for index, fetched in zip(wanted, session.fetched, strict=True):
             why = self._verify(work, index, fetched.reported_bytes, fetched.error)
             if why is not None:
                 wrong[index] = why
-        world = session.trouble is not None and session.trouble[0] in WORLD_TROUBLE
         # Of a file that arrived, but wrong, we know enough ourselves; of one that did not, what hsi said.
-        never_came = [index in wrong and wrong[index].code == "FILE-NOT-FETCHED" for index in wanted]
+        # Of one that was cut off with its session (no line about it yet), that it is not the file's fault.
+        cut_off = [
+            index in wrong and (wrong[index].code == "FILE-NOT-FETCHED" or (world and fetched.reported_bytes is None))
+            for index, fetched in zip(wanted, session.fetched, strict=True)
+        ]
         said = [
             fetched.error if missing else "wrong" * (index in wrong)
-            for index, fetched, missing in zip(wanted, session.fetched, never_came, strict=True)
+            for index, fetched, missing in zip(wanted, session.fetched, cut_off, strict=True)
         ]
         counted = retrieval.suspects(said, [index not in wrong for index in wanted])
         for index, counts, error in zip(wanted, counted, said, strict=True):

@@ -34,6 +34,8 @@ class Worker:
     step: Step | None = None
     fault: Fault | None = None
     seen_generation: int = -1
+    # Our heartbeat does not say yet what we wait for.
+    unsaid: bool = False
 
 
 @dataclass(slots=True)
@@ -171,7 +173,7 @@ class Runner:
                 self._generation += 1
             return
         worker.seen_generation = generation
-        self._say(home, step)
+        self._say(worker, home, step)
         now = world.clock.now()
         if fault is not None:
             # A bell does not mend the world. The operator's stop does end the wait.
@@ -184,13 +186,15 @@ class Runner:
             pause = min(pause, max(0.01, step.due - now))
         world.clock.wait(worker.bell, pause)
 
-    @staticmethod
-    def _say(home: Home, step: Waits) -> None:
+    def _say(self, worker: Worker, home: Home, step: Waits) -> None:
         if home.doing != ("", step.waits_for):
             home.say(waits_for=step.waits_for, upcoming=step.upcoming)
-            # A heartbeat costs a write: often enough for a person, not at every change.
-            if home.clock.uptime() - home.last_beat > 2.0:
-                home.beat()
+            worker.unsaid = True
+        # A heartbeat costs a write: often enough for a person, not at every change. Who stands down will not come by
+        # here again soon.
+        if worker.unsaid and (worker.fault is not None or home.clock.uptime() - home.last_beat > 2.0):
+            tidy(self._world, home.beat)
+            worker.unsaid = False
 
     # --- the whole process ------------------------------------------------------------------------------------
 

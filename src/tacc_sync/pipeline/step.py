@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tacc_sync.rules.patience import Patience
 from tacc_sync.rules.settings import Settings
@@ -80,3 +80,11 @@ class Component(Protocol):
 
     def step(self) -> Step:
         """Do one thing, or say what is waited for. Whatever it is killed in, doing it again is harmless."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A component that has something at work outside, which goes on while the component is on hold."""
+
+    def watch(self) -> Step:
+        """Look after what has been started; start nothing new."""

@@ -21,8 +21,9 @@ from tacc_sync.rules.identity import SUFFIX, printable, request_key
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import FINISHED, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
 from tacc_sync.rules.selection import Selection
+from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import layout
-from tacc_sync.workspace.home import STAGING
+from tacc_sync.workspace.home import STAGING, create_once, make_directory
 from tacc_sync.workspace.quarantine import quarantine_stranger, why
 from tacc_sync.workspace.recovery import publish
 
@@ -48,7 +49,7 @@ class Syncer:
     def step(self) -> Step:
         """Take the first request of the inbox that can be taken."""
         disk = self._bench.disk
-        names = sorted(name for name in disk.names(INBOX) if name.endswith(SUFFIX) and not name.startswith("."))
+        names = sorted(name for name in disk.names(INBOX) if _is_request(name))
         self._looks = {name: look for name, look in self._looks.items() if name in names}
         waits: Waits | None = None
         for name in names:
@@ -89,6 +90,13 @@ class Syncer:
             return legacy.convert_request(content, section.hpss_base_path, section.tacc_base_path)
         request = documents.decode(content, Request)
         selection.validate(request)
+        shown = self._bench.settings.destination
+        if to_collection(request.destination, shown.path_prefix, shown.globus_prefix) is None:
+            raise BadDocument(
+                "destination",
+                f"does not lie below {shown.path_prefix}, all that the destination collection shows",
+                "correct it, or [destination] in tacc-sync.toml",
+            )
         return request
 
     def _refuse(self, name: str, content: bytes, error: BadDocument) -> Step:
@@ -223,7 +231,7 @@ class Syncer:
         stem = claimed.rpartition("/")[2].removesuffix(SUFFIX)
         staging = f"{home.path}/{STAGING}/{stem}"
         for directory in (staging, f"{staging}/{HPSS_QUEUE}", f"{staging}/{QUARANTINE}"):
-            home.disk.mkdir(directory)
+            make_directory(home.disk, directory)
         plan = Plan(planned_at=now, files=0, bytes=0, units=[], listed_files=chosen.listed, strange=strange)
         for planned in batches.plan_units(
             key,
@@ -241,8 +249,8 @@ class Syncer:
             if planned.refused:
                 fault = WorkFault(planned.refused.code, planned.refused.text, REMEDIES.get(planned.refused.code, ""))
                 reason = why(home, fault, "syncer", files=[file.path for file in work.files])
-                home.disk.create(f"{staging}/{folder}/{planned.unit}{layout.WHY}", documents.encode_any(reason))
-            home.disk.create(f"{staging}/{folder}/{planned.unit}{SUFFIX}", documents.encode(work))
+                create_once(home.disk, f"{staging}/{folder}/{planned.unit}{layout.WHY}", documents.encode_any(reason))
+            create_once(home.disk, f"{staging}/{folder}/{planned.unit}{SUFFIX}", documents.encode(work))
             plan.units.append(planned.unit)
             plan.files += len(work.files)
             plan.bytes += planned.bytes
@@ -295,6 +303,11 @@ class Syncer:
         except FileExistsError:
             return
         self._bench.disk.sync(FINISHED)
+
+
+def _is_request(name: str) -> bool:
+    # A reason that was moved out of quarantine along with its request is no request.
+    return name.endswith(SUFFIX) and not name.endswith(layout.WHY) and not name.startswith(".")
 
 
 # Said of what can never be carried as it is.

@@ -7,6 +7,7 @@ refused with a `BadDocument` that names the field and the remedy, or, when a new
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Literal, TypeVar
 
@@ -139,6 +140,7 @@ class Task(Struct, kw_only=True):
     """One attempt of a unit at Globus. `items` are indices into the unit's files, frozen before the submit.
 
     `task_id` is "" until the service has accepted; `ended_at` is "" until its records have been read.
+    `cancelled_why` and `cancelled_for` (by whose fault) are set before we cancel it.
     """
 
     attempt: int
@@ -150,6 +152,7 @@ class Task(Struct, kw_only=True):
     task_id: str = ""
     trouble_since: str = ""
     cancelled_why: Why | None = None
+    cancelled_for: Literal["", "work", "world", "operator"] = ""
     ended_at: str = ""
     status: str = ""
 
@@ -188,12 +191,18 @@ MAX_BYTES = 512 * 1024 * 1024
 
 def decode(data: bytes, kind: type[_Document]) -> _Document:
     """Read a document; raises `BadDocument` or `NewerDocument`."""
-    version = version_of(data)
-    if version is None:
-        raise BadDocument("version", "is missing", f"write `version`: {VERSION}; docs/workspace.md has an example")
-    if version > VERSION:
-        raise NewerDocument(version)
-    return decode_exactly(data, kind)
+    try:
+        document = msgspec.json.decode(data, type=kind, strict=True)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # What we do not understand may be no fault of the document's, when a newer tacc-sync wrote it.
+        if (_version_of(data) or 0) > VERSION:
+            raise NewerDocument from None
+        raise _explained(error) from None
+    if document.version > VERSION:
+        raise NewerDocument
+    if document.version < 1:
+        raise BadDocument("version", "must be at least 1", f"write {VERSION}")
+    return document
 
 
 def decode_exactly(data: bytes, kind: type[_Any]) -> _Any:
@@ -204,32 +213,24 @@ def decode_exactly(data: bytes, kind: type[_Any]) -> _Any:
         raise _explained(error) from None
 
 
-def version_of(data: bytes) -> int | None:
-    """The version that a document claims, None when it claims none; raises `BadDocument` when it is no JSON object."""
-    fields = fields_of(data)
-    raw = fields.get("version")
-    if raw is None:
-        return None
+def _version_of(data: bytes) -> int | None:
     try:
-        version = msgspec.json.decode(raw, type=int)
-    except msgspec.MsgspecError:
-        raise BadDocument("version", f"must be a whole number, at most {VERSION}", f"write {VERSION}") from None
-    if version < 1:
-        raise BadDocument("version", "must be at least 1", f"write {VERSION}")
-    return version
+        return msgspec.json.decode(_VERSION.decode(data)["version"], type=int)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+        return None
 
 
 def fields_of(data: bytes) -> dict[str, msgspec.Raw]:
-    """The top-level fields of a JSON object, undecoded; raises `BadDocument`."""
+    """The top-level fields of a JSON object, undecoded; raises `BadDocument`, also when a name stands twice."""
     try:
         data.decode("utf-8")
         fields = _VERSION.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadDocument("", f"is not a JSON object in UTF-8 ({error})", "write one JSON object to the file") from None
-    names = _top_level_names(data)
-    if len(names) != len(set(names)):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadDocument(twice, "stands twice", "name each field once")
+    try:
+        json.loads(data, object_pairs_hook=_refuse_repeated)
+    except (ValueError, RecursionError) as error:
+        raise BadDocument("", f"is not a JSON object ({error})", "write one JSON object to the file") from None
     return fields
 
 
@@ -266,30 +267,9 @@ def _explained(error: Exception) -> BadDocument:
     return BadDocument(field, text[:300], "correct its type; docs/workspace.md has an example")
 
 
-def _top_level_names(data: bytes) -> list[str]:
-    # msgspec keeps the last of two equal names in silence; a person who wrote a field twice should hear of it.
-    if len(data) > 1024 * 1024:
-        return []
-    names: list[str] = []
-    depth, in_string, start, expect_name, i = 0, False, 0, False, 0
-    while i < len(data):
-        c = data[i]
-        if in_string:
-            if c == 0x5C:
-                i += 1
-            elif c == 0x22:
-                in_string = False
-                if depth == 1 and expect_name:
-                    names.append(msgspec.json.decode(data[start : i + 1], type=str))
-                    expect_name = False
-        elif c == 0x22:
-            in_string, start = True, i
-        elif c in b"{[":
-            depth += 1
-            expect_name = depth == 1
-        elif c in b"}]":
-            depth -= 1
-        elif c == 0x2C and depth == 1:
-            expect_name = True
-        i += 1
-    return names
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
+    # JSON decoders keep the last of two equal names in silence; a person who wrote a field twice should hear of it.
+    names = [name for name, _ in pairs]
+    if len(names) != len(set(names)):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadDocument(twice, "stands twice", "name each field once")

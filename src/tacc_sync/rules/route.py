@@ -65,7 +65,9 @@ MOVES = (
     Move(HPSS_QUEUE, GLOBUS_QUEUE, "retriever", "at least one of its files lies in the buffer, verified"),
     Move(HPSS_QUEUE, REAPER_QUEUE, "retriever", "none of its files could be had in this round"),
     Move(HPSS_QUEUE, QUARANTINE, "retriever", "it kills its workers, or is unreadable"),
-    Move(GLOBUS_QUEUE, REAPER_QUEUE, "globus_xfer", "its task has ended and its records are in the document"),
+    Move(
+        GLOBUS_QUEUE, REAPER_QUEUE, "globus_xfer", "its task has ended and its records are read; or nothing can be sent"
+    ),
     Move(GLOBUS_QUEUE, QUARANTINE, "globus_xfer", "it kills its workers, or is unreadable"),
     Move(REAPER_QUEUE, FINISHED, "reaper", "every file is delivered or abandoned, and freed"),
     Move(REAPER_QUEUE, HPSS_QUEUE, "reaper", "some files have yet to be recalled"),
@@ -74,7 +76,7 @@ MOVES = (
         REAPER_QUEUE,
         QUARANTINE,
         "reaper",
-        "what is left has used up its attempts, or the buffer holds a stranger",
+        "its files have used up their attempts; the buffer holds a stranger; or it is unreadable",
     ),
     Move(QUARANTINE, HPSS_QUEUE, "operator", "released; some files have yet to be recalled"),
     Move(QUARANTINE, GLOBUS_QUEUE, "operator", "released; what is left lies in the buffer"),

@@ -78,12 +78,12 @@ class Home:
         beat = self._heartbeat
         beat.entered_at = beat.beat_at = to_iso(self.clock.now())
         unborn = layout.home(layout.UNBORN + self.name)
-        self.disk.mkdir(unborn)
-        self.disk.create(f"{unborn}/{HEARTBEAT}", documents.encode_any(beat))
+        make_directory(self.disk, unborn)
+        create_once(self.disk, f"{unborn}/{HEARTBEAT}", documents.encode_any(beat))
         for folder in (*CLAIMABLE, TURN, STAGING):
-            self.disk.mkdir(f"{unborn}/{folder}")
+            make_directory(self.disk, f"{unborn}/{folder}")
         if self.buffer is not None:
-            self.buffer.mkdir(self.part)
+            make_directory(self.buffer, self.part)
         # A claim must not be lost with the folder that it lies in.
         self.disk.sync(unborn)
         self.disk.rename(unborn, self.path)
@@ -112,6 +112,13 @@ class Home:
             # Measured from before the write: a beat that took long to land is as old as its beginning.
             self.last_beat = started
 
+    def is_fenced(self) -> bool:
+        """Was anything of ours taken away? The part in the buffer goes first; what is claimed must then not be given
+        back by ourselves, as what we have written there still lies about."""
+        if self.buffer is not None and self.buffer.status(self.part) is None:
+            return True
+        return self.disk.status(self.path) is None
+
     @property
     def doing(self) -> tuple[str, str]:
         """What the heartbeat says that we do, and wait for."""
@@ -135,7 +142,7 @@ class Home:
         """Give a path new content: written beside, flushed, renamed over it."""
         with self._fence():
             temporary = self._temporary(content)
-            self.disk.rename(temporary, path)
+            self._rename(temporary, path)
             if durable:
                 self.disk.sync(path.rpartition("/")[0])
 
@@ -150,7 +157,7 @@ class Home:
             except FileExistsError:
                 # A lost reply (NFS) shows as this error too: then it is our own content.
                 made = self.disk.read(path) == content
-            self.disk.unlink(temporary)
+            self._unlink(temporary)
             self.disk.sync(path.rpartition("/")[0])
             return made
 
@@ -158,19 +165,16 @@ class Home:
         """Remove a file, through our home, so that a fenced worker cannot; False when it is not there."""
         with self._fence():
             gone = self._new_name()
-            try:
-                self.disk.rename(path, gone)
-            except FileNotFoundError:
-                self._still_ours()
+            if not self._take(path, gone):
                 return False
             self.disk.sync(path.rpartition("/")[0])
-            self.disk.unlink(gone)
+            self._unlink(gone)
             return True
 
     def move(self, old: str, new: str) -> None:
         """One rename of an unchanged file, durable."""
         with self._fence():
-            self.disk.rename(old, new)
+            self._rename(old, new)
             self.disk.sync(new.rpartition("/")[0])
             self.disk.sync(old.rpartition("/")[0])
 
@@ -181,10 +185,7 @@ class Home:
         never claimed; `durable` where something must not outlive that."""
         path = f"{self.path}/{queue}/{entry}"
         with self._fence():
-            try:
-                self.disk.rename(f"{queue}/{entry}", path)
-            except FileNotFoundError:
-                self._still_ours()
+            if not self._take(f"{queue}/{entry}", path):
                 return None
             if durable:
                 self.disk.sync(path.rpartition("/")[0])
@@ -224,11 +225,7 @@ class Home:
         pause, waited = 0.002, 0.0
         while True:
             with self._fence():
-                try:
-                    self.disk.rename(layout.TURN, f"{self.path}/{TURN}/{layout.TURN}")
-                except FileNotFoundError:
-                    self._still_ours()
-                else:
+                if self._take(layout.TURN, f"{self.path}/{TURN}/{layout.TURN}"):
                     return True
             if waited >= patience:
                 return False
@@ -243,8 +240,40 @@ class Home:
 
     def _temporary(self, content: bytes | Iterable[bytes]) -> str:
         temporary = self._new_name()
-        self.disk.create(temporary, content)
+        try:
+            self.disk.create(temporary, content)
+        except FileExistsError:
+            # Nobody else makes names here: the reply to our own call was lost. What is in it, we do not know.
+            self._unlink(temporary)
+            self.disk.create(temporary, content)
         return temporary
+
+    # Over a network a reply may be lost and the call sent again, which then fails because the first one worked: one
+    # look tells. Without it a claim would stay with a worker that does not know of it, for as long as it lives.
+
+    def _take(self, path: str, ours: str) -> bool:
+        """Rename into our home, where nobody else puts anything; False when it is not there."""
+        try:
+            self.disk.rename(path, ours)
+        except FileNotFoundError:
+            self._still_ours()
+            return self.disk.status(ours) is not None
+        return True
+
+    def _rename(self, ours: str, path: str) -> None:
+        """Rename out of our home."""
+        try:
+            self.disk.rename(ours, path)
+        except FileNotFoundError:
+            self._still_ours()
+            if self.disk.status(path) is None or self.disk.status(ours) is not None:
+                raise
+
+    def _unlink(self, temporary: str) -> None:
+        try:
+            self.disk.unlink(temporary)
+        except FileNotFoundError:
+            self._still_ours()
 
     def _still_ours(self) -> None:
         if self.disk.status(self.path) is None:
@@ -257,3 +286,21 @@ class Home:
         except FileNotFoundError:
             self._still_ours()
             raise
+
+
+def make_directory(disk: Disk, path: str) -> None:
+    """Make a directory whose name nobody else would choose; content when it is there: then a reply was lost."""
+    try:
+        disk.mkdir(path)
+    except FileExistsError:
+        return
+
+
+def create_once(disk: Disk, path: str, content: bytes) -> None:
+    """Make a file whose name nobody else would choose; content when it is there with that content."""
+    try:
+        disk.create(path, content)
+    except FileExistsError:
+        if disk.read(path) != content:
+            disk.unlink(path)
+            disk.create(path, content)

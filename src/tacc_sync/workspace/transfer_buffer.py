@@ -25,7 +25,7 @@ def prepare(disk: Disk, worker: str, unit: str) -> None:
     """Make room for a session: an empty directory for what is being written, and the unit's own."""
     for left in disk.names(layout.part(worker)):
         remove_tree(disk, f"{layout.part(worker)}/{left}")
-    disk.mkdir(f"{layout.part(worker)}/{unit}")
+    _make(disk, f"{layout.part(worker)}/{unit}")
     _make(disk, unit)
 
 
@@ -38,7 +38,11 @@ def place(disk: Disk, worker: str, unit: str, index: int, digest_of_part: dict[s
         # A lost reply, or a worker that was fenced after it had placed the same file.
         if disk.digest(target, digest_of_part) != digest_of_part:
             return False
-    disk.unlink(source)
+    try:
+        disk.unlink(source)
+    except FileNotFoundError:
+        # A lost reply again; or we were fenced, and then it is gone with its directory.
+        pass
     return True
 
 

@@ -10,21 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tacc_sync.outside.hpss import hsi_commands
-from tacc_sync.outside.hpss.hsi_lines import (
-    LOGIN_FAILED,
-    Complaint,
-    Dialect,
-    Directory,
-    Ear,
-    Echo,
-    FileLines,
-    Hash,
-    Noise,
-    Said,
-    Trouble,
-    Unknown,
-    is_prompt,
-)
+from tacc_sync.outside.hpss.hsi_file_lines import FileLines
+from tacc_sync.outside.hpss.hsi_lines import LOGIN_FAILED, Dialect, Ear, is_prompt
+from tacc_sync.outside.hpss.hsi_said import Complaint, Directory, Echo, Hash, Noise, Said, Trouble, Unknown
 from tacc_sync.outside.hpss.interface import ArchiveHash, ListedFile, Refused
 
 STDOUT, STDERR = 0, 1

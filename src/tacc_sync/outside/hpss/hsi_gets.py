@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from tacc_sync.outside.hpss import hsi_commands
 from tacc_sync.outside.hpss.hsi_answers import Answer
-from tacc_sync.outside.hpss.hsi_lines import Complaint, Dialect, Echo, Got, Noise, Said
+from tacc_sync.outside.hpss.hsi_lines import Dialect
+from tacc_sync.outside.hpss.hsi_said import Complaint, Echo, Got, Noise, Said
 from tacc_sync.outside.hpss.interface import Fetch, Fetched
 
 _ENDS_A_PATH = frozenset(" \t'\"`:,;)")

@@ -20,7 +20,8 @@ from collections.abc import Iterable
 
 from tacc_sync.outside.hpss import hsi_commands
 from tacc_sync.outside.hpss.hsi_answers import Answer, is_trash
-from tacc_sync.outside.hpss.hsi_lines import Complaint, Dialect, Directory, Echo, Noise, Said
+from tacc_sync.outside.hpss.hsi_lines import Dialect
+from tacc_sync.outside.hpss.hsi_said import Complaint, Directory, Echo, Noise, Said
 from tacc_sync.outside.hpss.interface import ListedFile, Refused
 
 # Exit statuses that no error about a single path explains: away, I/O error, try again, protocol.

@@ -1,0 +1,111 @@
+"""FILE lines of `ls -P`, of which there may be ten million.
+
+Guarantee: a line is a file only if it has all thirteen fields and each has its form; a name that we could not give back
+to hsi is refused by name. Half a line is never a file.
+Never fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from tacc_sync.outside.hpss.hsi_commands import why_unspeakable
+from tacc_sync.outside.hpss.hsi_said import Complaint, Unknown
+from tacc_sync.outside.hpss.interface import ListedFile
+
+_DATE = re.compile(r"(?:0[1-9]|1[0-2])/(?:0[1-9]|[12]\d|3[01])/\d{4}", re.ASCII)
+_TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-6]\d", re.ASCII)
+_NUMBER = re.compile(r"\d+", re.ASCII)
+_POSITION = re.compile(r"(\d+)(?:\+(\d+))?", re.ASCII)
+# A plain FILE line: thirteen fields, no padding, a path without quotes and backslashes.
+_PLAIN_FILE = re.compile(
+    r'FILE\t(/[^\t"\\]+)\t(\d+)\t\d+\t(\d+)(?:\+(\d+))?\t([^\t]*)\t\d+\t\d+\t\d+'
+    r"\t(\d\d/\d\d/\d{4})\t((?:[01]\d|2[0-3]):[0-5]\d:[0-6]\d)\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d",
+    re.ASCII,
+)
+
+
+class FileLines:
+    """Reads FILE lines; shares what repeats (cartridges, dates) between millions of files."""
+
+    def __init__(self) -> None:
+        self._volumes: dict[str, tuple[str, ...]] = {}
+        self._days: dict[str, str] = {}
+        self.plain = self._plain_reader()
+
+    def _plain_reader(self) -> Callable[[str], ListedFile | None]:
+        """A function from a line of the plain form to its file; None when `any` has to look at it.
+
+        A closure, because this runs for each of ten million lines, and looking up attributes would be a tenth of it.
+        """
+        fullmatch, days, all_volumes = _PLAIN_FILE.fullmatch, self._days, self._volumes
+        new = ListedFile
+
+        def plain(line: str) -> ListedFile | None:
+            found = fullmatch(line)
+            if found is None:
+                return None
+            path, size, section, offset, labels, day, time = found.groups()
+            # What is left to `any`: names that may be unspeakable or have to be looked at twice.
+            if not path.isprintable() or "/." in path or "//" in path or path[-1] in " /" or len(path) > 250:
+                return None
+            volumes = all_volumes.get(labels)
+            if volumes is None:
+                volumes = self._read_volumes(labels)
+            date = days.get(day) or self._read_day(day)
+            if volumes is None or date is None:
+                return None
+            if volumes:
+                return new(path, int(size), int(section), int(offset or 0), volumes, date + time)
+            return new(path, int(size), 0, 0, (), date + time)
+
+        return plain
+
+    def any(self, line: str) -> ListedFile | Complaint | Unknown:
+        """The file of a FILE line of any form: padded fields, tabs in the name, names that we cannot carry."""
+        fields = line.split("\t")
+        if len(fields) < 13:
+            return Unknown(line)
+        padded = fields[-11] != fields[-11].strip()
+        path = "\t".join(fields[1:-11]).lstrip(" ")
+        # Padding blanks or a name that ends in blanks? The line's other fields tell whether this hsi pads.
+        path = path.rstrip(" ") if padded else path
+        size, size_again, position, labels, *small, day, time, day_again, time_again = (f.strip() for f in fields[-11:])
+        place = _POSITION.fullmatch(position)
+        volumes = self._read_volumes(labels)
+        date = self._read_day(day)
+        well_formed = (
+            path.startswith("/")
+            and all(_NUMBER.fullmatch(number) for number in (size, size_again, *small))
+            and _TIME.fullmatch(time)
+            and self._read_day(day_again) is not None
+            and _TIME.fullmatch(time_again)
+        )
+        if not well_formed or place is None or volumes is None or date is None:
+            return Unknown(line)
+        if re.search(r"\t\d\d:\d\d:\d\d", path):
+            return Unknown(line)  # two records that lost the line end between them look like one name with tabs
+        section, offset = (int(place.group(1)), int(place.group(2) or 0)) if volumes else (0, 0)
+        return ListedFile(path, int(size), section, offset, volumes, date + time)
+
+    def _read_volumes(self, labels: str) -> tuple[str, ...] | None:
+        """The cartridges of a volume list such as `AU031800,AU031900`; () when not on tape, None when malformed."""
+        known = self._volumes.get(labels)
+        if known is not None:
+            return known
+        names = [name.strip() for name in labels.split(",")]
+        if all(len(name) < 3 for name in names):
+            volumes: tuple[str, ...] = ()  # blank, `0`: not on tape
+        elif all(len(name) >= 6 and name.isascii() and name.isalnum() for name in names):
+            volumes = tuple(dict.fromkeys(name[:6] for name in names))
+        else:
+            return None
+        self._volumes[labels] = volumes
+        return volumes
+
+    def _read_day(self, day: str) -> str | None:
+        known = self._days.get(day)
+        if known is None and _DATE.fullmatch(day):
+            known = self._days[day] = f"{day[6:]}-{day[:2]}-{day[3:5]}T"
+        return known
