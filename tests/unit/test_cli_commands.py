@@ -149,9 +149,7 @@ def test_a_full_disk_is_the_worlds_fault(capsys, desk, monkeypatch):
 
 
 def test_a_closed_pipe_is_quiet(desk):
-    command = (
-        f"{sys.executable} -m tacc_sync --workspace {desk.disk.root} config show | true; exit ${{PIPESTATUS[0]}}"
-    )
+    command = f"{sys.executable} -m tacc_sync --workspace {desk.disk.root} config show | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in {0, 141}, done.stderr
     assert done.stderr == ""

@@ -33,6 +33,17 @@ def test_lately_is_the_last_hour_in_which_something_arrived():
     assert tempo.overall(begun) > 1000
 
 
+def test_merging_is_counting_together():
+    whole, one, other = Tempo(), Tempo(), Tempo()
+    for n, at in enumerate(["2026-01-01T00:00:05Z", "2026-01-01T00:00:50Z", "2026-01-01T00:03:00Z"]):
+        (one if n % 2 else other).add(at, 100)
+        whole.add(at, 100)
+    one.merge(other)
+    one.merge(Tempo())
+    assert one.overall("") == whole.overall("")
+    assert (one.bytes, one.last_at) == (300, "2026-01-01T00:03:00Z")
+
+
 def test_one_second_says_nothing():
     tempo = Tempo()
     tempo.add("2026-01-01T00:00:00Z", 500)

@@ -16,7 +16,7 @@ from tacc_sync.operator.strangers import strangers
 from tacc_sync.operator.workers import components
 from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.interface import Host
-from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Work
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Request
 from tacc_sync.rules.faults import EX_USAGE, OperatorFault
 from tacc_sync.rules.identity import SUFFIX, request_key
 from tacc_sync.rules.patience import to_iso
@@ -30,6 +30,21 @@ from tacc_sync.workspace.disk import Disk
 LOOKS = 3
 
 
+class _Sums:
+    """What is added up over the units of a request."""
+
+    def __init__(self) -> None:
+        self.standing = Standing()
+        self.retrieval = Tempo()
+        self.delivery = Tempo()
+
+    def add(self, part: _Sums) -> None:
+        """Add what is known of another unit."""
+        self.standing.merge(part.standing)
+        self.retrieval.merge(part.retrieval)
+        self.delivery.merge(part.delivery)
+
+
 class Reader:
     """Reads the status, again and again if need be: what has settled in finished is not read twice."""
 
@@ -38,7 +53,7 @@ class Reader:
         self._clock = clock
         self._host = host
         self._settings = settings
-        self._settled: dict[str, tuple[Standing, list[tuple[str, str, int]]]] = {}
+        self._settled: dict[str, _Sums] = {}
 
     def read(self, only: str = "") -> Status:
         """The status; `only`: of the requests that this names (its id, or the beginning of its key, or its label)."""
@@ -116,8 +131,7 @@ class Reader:
         self, wanted: dict[str, RequestStatus], open_keys: list[str], unreadable: list[str]
     ) -> dict[str, Sighting]:
         """Read the units of the open requests and add them up; where all units were seen."""
-        standings = {key: Standing() for key in open_keys}
-        tempi = {key: (Tempo(), Tempo()) for key in open_keys}
+        sums = {key: _Sums() for key in open_keys}
         found: dict[str, Sighting] = {}
         read: set[str] = set()
         for _ in range(LOOKS):
@@ -125,53 +139,53 @@ class Reader:
             moved = False
             for unit, sighting in found.items():
                 key = sighting.unit.request
-                if unit in read or key not in standings:
+                if unit in read or key not in sums:
                     continue
                 try:
-                    standing, times = self._unit(sighting)
+                    part = self._unit(sighting)
                 except FileNotFoundError:
                     moved = True  # it went on between the listing and now: look for it again
                     continue
                 except (BadDocument, NewerDocument, OSError):
                     unreadable.append(sighting.path)
-                    standing, times = Standing(), []
+                    part = _Sums()
                 read.add(unit)
-                _add(standings[key], standing)
-                for retrieved_at, delivered_at, size in times:
-                    if retrieved_at:
-                        tempi[key][0].add(retrieved_at, size)
-                    if delivered_at:
-                        tempi[key][1].add(delivered_at, size)
+                sums[key].add(part)
             if not moved:
                 break
-        for key, standing in standings.items():
-            self._fill(wanted[key], standing, *tempi[key])
+        for key, total in sums.items():
+            self._fill(wanted[key], total)
         for sighting in found.values():
             status = wanted.get(sighting.unit.request)
             if status is not None and status.state == "open":
                 status.units_by_place[sighting.place] = status.units_by_place.get(sighting.place, 0) + 1
         return found
 
-    def _unit(self, sighting: Sighting) -> tuple[Standing, list[tuple[str, str, int]]]:
+    def _unit(self, sighting: Sighting) -> _Sums:
         unit = sighting.unit.unit
         if sighting.place == FINISHED and unit in self._settled:
             return self._settled[unit]
         work = queues.read_work(self._disk, sighting.path)
-        standing = Standing()
-        standing.add(work, quarantined=sighting.place == QUARANTINE)
-        result = standing, _times(work)
+        found = _Sums()
+        found.standing.add(work, quarantined=sighting.place == QUARANTINE)
+        for file in work.files:
+            if file.retrieved_at:
+                found.retrieval.add(file.retrieved_at, file.size)
+            if file.delivered_at:
+                found.delivery.add(file.delivered_at, file.size)
         if sighting.place == FINISHED:
-            self._settled[unit] = result
-        return result
+            self._settled[unit] = found
+        return found
 
-    def _fill(self, status: RequestStatus, standing: Standing, retrieval: Tempo, delivery: Tempo) -> None:
+    def _fill(self, status: RequestStatus, sums: _Sums) -> None:
+        standing = sums.standing
         status.delivered, status.abandoned = standing.delivered, standing.abandoned
         status.quarantined, status.retrieved = standing.quarantined, standing.retrieved
         # What was seen nowhere is moving right now.
         missed_files = status.selected.files - standing.total.files
         missed_bytes = status.selected.bytes - standing.total.bytes
         status.on_the_way = standing.on_the_way + Amount(max(0, missed_files), max(0, missed_bytes))
-        for speed, tempo in ((status.retrieval, retrieval), (status.delivery, delivery)):
+        for speed, tempo in ((status.retrieval, sums.retrieval), (status.delivery, sums.delivery)):
             speed.recent = tempo.recently(status.planned_at)
             speed.overall = tempo.overall(status.planned_at)
             speed.last_at = tempo.last_at
@@ -225,15 +239,3 @@ def _by_place(sightings: Iterable[Sighting]) -> dict[str, PlaceStatus]:
     if not found[places.STAGED].units:
         del found[places.STAGED]
     return found
-
-
-def _times(work: Work) -> list[tuple[str, str, int]]:
-    return [(f.retrieved_at, f.delivered_at, f.size) for f in work.files if f.retrieved_at or f.delivered_at]
-
-
-def _add(total: Standing, part: Standing) -> None:
-    total.delivered += part.delivered
-    total.abandoned += part.abandoned
-    total.quarantined += part.quarantined
-    total.on_the_way += part.on_the_way
-    total.retrieved += part.retrieved

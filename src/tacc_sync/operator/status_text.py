@@ -89,7 +89,7 @@ def _pace(request: RequestStatus) -> Iterator[str]:
             yield f"  {rate(request.delivery.overall)} overall"
         return
     for name, speed in (("from tape", request.retrieval), ("delivered", request.delivery)):
-        if speed.last_at:
+        if speed.overall is not None:
             yield f"  {name} {rate(speed.recent)} lately, {rate(speed.overall)} overall; last {speed.last_at}"
     if request.seconds_left is not None:
         yield f"  done in about {duration(request.seconds_left)}, {request.done_about}"

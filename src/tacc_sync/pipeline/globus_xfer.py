@@ -18,7 +18,7 @@ from tacc_sync.outside.globus.interface import (
 )
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
-from tacc_sync.pipeline.trouble import cannot_read, killer
+from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer
 from tacc_sync.rules import evidence, patience, route, tasks
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Why, Work
 from tacc_sync.rules.faults import WorkFault
@@ -101,7 +101,7 @@ class GlobusXfer:
             # The slot before anything else: it is what the others count.
             home.put_new(f"{layout.SLOTS}/{unit}", home.name.encode())
             if unit in rests:
-                home.take_away(queues.rest(unit, rests[unit]))
+                end_rest(home, unit)
         return self._start(unit, claimed)
 
     # --- looking after a unit ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ round again."""
 from __future__ import annotations
 
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
-from tacc_sync.pipeline.trouble import cannot_read, let_rest
+from tacc_sync.pipeline.trouble import cannot_read, end_rest, let_rest
 from tacc_sync.rules import patience, route
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Work
 from tacc_sync.rules.faults import WorkFault
@@ -34,6 +34,8 @@ class Reaper:
                 continue
             claimed = bench.home.claim(route.REAPER_QUEUE, unit.unit + ".json")
             if claimed is not None:
+                if unit.unit in rests:
+                    end_rest(bench.home, unit.unit)
                 return self._reap(claimed)
         return Waits("work in reaper_queue", due=min(due, default=None))
 

@@ -11,7 +11,7 @@ from typing import Literal
 from tacc_sync.outside.hpss.interface import Fetch, Hpss, Session
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
-from tacc_sync.pipeline.trouble import cannot_read, killer
+from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer
 from tacc_sync.rules import patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
 from tacc_sync.rules.faults import WorldFault
@@ -76,7 +76,7 @@ class Retriever:
                     # Cannot be under the turn, unless somebody tampered: let go of everything again.
                     raise WorldFault("CARTRIDGE-IN-USE", f"cartridge {label} is in use after all")
             if unit.unit in rests:
-                home.take_away(queues.rest(unit.unit, rests[unit.unit]))
+                end_rest(home, unit.unit)
         return unit, claimed
 
     def _waited_for_room(self, unit: str) -> float:

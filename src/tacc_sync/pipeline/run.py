@@ -83,7 +83,7 @@ class Runner:
         homes: list[Home] = []
         warden, recovery = self._warden(homes)
         # Starting is recovering: what a dead predecessor on this host held is back in the queues before anybody looks.
-        recovery.round()
+        tidy(world, recovery.round)
         threads = [threading.Thread(target=self._live, args=(worker, homes), daemon=True) for worker in self._workers]
         for target in (self._beat_for_all, self._watch_for_all):
             threading.Thread(target=target, args=(homes,), daemon=True).start()

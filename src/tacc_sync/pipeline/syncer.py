@@ -25,7 +25,7 @@ from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import layout
 from tacc_sync.workspace.home import STAGING, create_once, make_directory
 from tacc_sync.workspace.quarantine import quarantine_stranger, why
-from tacc_sync.workspace.recovery import publish
+from tacc_sync.workspace.recovery import publish, remove_tree
 
 ADMITTED = "admitted.json"
 
@@ -279,6 +279,8 @@ class Syncer:
         self._make(layout.finished(key))
         admission = documents.encode_any(Admission(token=token, at=""))
         if not home.put_new(f"{layout.finished(key)}/{ADMITTED}", admission):
+            # Before the claim goes: staging without it would count as committed, and be published.
+            remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
             fault = BadDocument("request_id", "is in use in this workspace", "leave it out, or write another")
             return self._quarantine_claimed(claimed, fault)
         home.move(claimed, layout.entry(REQUEST_QUEUE, key))

@@ -8,7 +8,7 @@ from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.workspace.home import Home
 from tacc_sync.workspace.quarantine import quarantine_unit
-from tacc_sync.workspace.queues import rest
+from tacc_sync.workspace.queues import rest, rest_marks
 
 
 def cannot_read(bench: Bench, claimed: str, component: str, error: BadDocument | NewerDocument) -> Step:
@@ -42,3 +42,9 @@ def let_rest(home: Home, work: Work, until: float) -> None:
     """Note, in the document and as a mark that a listing shows, that a unit rests. The document is not written here."""
     work.rest_until = to_iso(until)
     home.put_new(rest(work.unit, until), b"")
+
+
+def end_rest(home: Home, unit: str) -> None:
+    """Remove the marks that a unit rests: several, when somebody was cut off between a mark and the document."""
+    for path in rest_marks(home.disk, unit):
+        home.take_away(path)

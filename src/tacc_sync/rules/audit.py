@@ -133,7 +133,7 @@ def sums(reading: Reading) -> list[SumOfRequest]:
     for unit in reading.units:
         if unit.name.unit not in seen:
             seen.add(unit.name.unit)
-            _add(by_request.setdefault(unit.name.request, Standing()), unit.standing)
+            by_request.setdefault(unit.name.request, Standing()).merge(unit.standing)
     found = []
     for request in reading.requests:
         selected = Amount(request.plan.files, request.plan.bytes)
@@ -270,14 +270,6 @@ def _turn(turns: list[str]) -> Iterator[Finding]:
     if len(turns) > 1:
         text = f"there are {len(turns)} turns: {', '.join(turns)}"
         yield _broken("TURN-TWICE", "turn", text, "hold all components and remove all but `turn`")
-
-
-def _add(total: Standing, part: Standing) -> None:
-    total.delivered += part.delivered
-    total.abandoned += part.abandoned
-    total.quarantined += part.quarantined
-    total.on_the_way += part.on_the_way
-    total.retrieved += part.retrieved
 
 
 def _broken(code: str, where: str, text: str, remedy: str) -> Finding:

@@ -48,6 +48,14 @@ class Standing:
             if file.outcome == "retrieved" and not quarantined:
                 self.retrieved.add(file.size)
 
+    def merge(self, other: Standing) -> None:
+        """Count what another one has counted."""
+        self.delivered += other.delivered
+        self.abandoned += other.abandoned
+        self.quarantined += other.quarantined
+        self.on_the_way += other.on_the_way
+        self.retrieved += other.retrieved
+
 
 def class_of(file: File, *, quarantined: bool) -> str:
     """The class of the sum law that a file belongs to."""

@@ -28,6 +28,14 @@ class Tempo:
         self._last = max(self._last, at)
         self._first = min(self._first or at, at)
 
+    def merge(self, other: Tempo) -> None:
+        """Count what another one has counted."""
+        for minute, size in other._minutes.items():
+            self._minutes[minute] = self._minutes.get(minute, 0) + size
+        self.bytes += other.bytes
+        self._last = max(self._last, other._last)
+        self._first = min(filter(None, (self._first, other._first)), default="")
+
     @property
     def last_at(self) -> str:
         """When something arrived last; "" when nothing has."""

@@ -110,6 +110,11 @@ def rests(disk: Disk) -> dict[str, float]:
     return found
 
 
+def rest_marks(disk: Disk, unit: str) -> list[str]:
+    """The paths of all marks that a unit rests."""
+    return sorted(f"{layout.RESTS}/{name}" for name in disk.names(layout.RESTS) if name.startswith(f"{unit}~"))
+
+
 def rest(unit: str, due: float) -> str:
     """The path of the mark that a unit rests until `due` (epoch seconds)."""
     return f"{layout.RESTS}/{unit}~{int(due)}"

@@ -35,10 +35,15 @@ def why_unspeakable(path: str) -> str:
         return "it holds both kinds of quotes"
     if len(path.encode()) > LONGEST_PATH:
         return f"it is longer than {LONGEST_PATH} bytes"
-    if path != "/" and not {"", ".", ".."}.isdisjoint(path.split("/")[1:]):
+    if not is_normal(path):
         # hsi would answer about the path in its normal form, and we would miss the answer.
         return "it is not in its normal form (`//`, `/./`, `/../` or a slash at the end)"
     return ""
+
+
+def is_normal(path: str) -> bool:
+    """Whether an absolute path has no `//`, `/./`, `/../`, and no slash at its end."""
+    return path == "/" or {"", ".", ".."}.isdisjoint(path.split("/")[1:])
 
 
 def quoted(path: str) -> str:

@@ -1,7 +1,7 @@
 """FILE lines of `ls -P`, of which there may be ten million.
 
-Guarantee: a line is a file only if it has all thirteen fields and each has its form; a name that we could not give back
-to hsi is refused by name. Half a line is never a file.
+Guarantee: a line is a file only if it has all thirteen fields and each has its form; a path that is not in
+its normal form is refused by name. Half a line is never a file.
 Never fails.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tacc_sync.outside.hpss.hsi_commands import why_unspeakable
+from tacc_sync.outside.hpss.hsi_commands import is_normal, why_unspeakable
 from tacc_sync.outside.hpss.hsi_said import Complaint, Unknown
 from tacc_sync.outside.hpss.interface import ListedFile
 
@@ -86,6 +86,9 @@ class FileLines:
             return Unknown(line)
         if re.search(r"\t\d\d:\d\d:\d\d", path):
             return Unknown(line)  # two records that lost the line end between them look like one name with tabs
+        if not is_normal(path):
+            # Such a path could lead anywhere. Other names that hsi can't be told are names of files all the same.
+            return Complaint(path, "unspeakable", why_unspeakable(path))
         section, offset = (int(place.group(1)), int(place.group(2) or 0)) if volumes else (0, 0)
         return ListedFile(path, int(size), section, offset, volumes, date + time)
 

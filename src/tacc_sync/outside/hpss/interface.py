@@ -17,7 +17,8 @@ from typing import Literal, Protocol
 class ListedFile:
     """One file of a listing.
 
-    `path` is absolute, undecodable bytes carried by surrogateescape. `size` in bytes. `section` and `offset` are
+    `path` is absolute, undecodable bytes carried by surrogateescape; it may be one that hsi can't be told, which `get`
+    then refuses. `size` in bytes. `section` and `offset` are
     the position on tape (tape mark number, bytes past it); both 0 when the file has no position. `volumes` holds
     the cartridge labels (six characters) that the file lies on, in the listing's order; () when it is not on tape.
     `written` is the listing's first date as `YYYY-MM-DDTHH:MM:SS` in the site's own time zone (no zone printed).
