@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from tacc_sync.rules.evidence import COMPUTABLE
 from tacc_sync.rules.faults import OperatorFault
 from tacc_sync.rules.settings import Settings
 
@@ -54,6 +55,7 @@ CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kKMGTPE]?)(?P<binary>i?)B?")
 _TIME = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|min|m|h|d|w)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+LONGEST = 1e12
 _SECONDS = {
     None: 1.0,
     "ms": 0.001,
@@ -95,6 +97,8 @@ def parse_size(text: str | int) -> int:
         raise ValueError(text)
     unit = (1024 if match["binary"] else 1000) ** _POWERS[match["unit"]]
     number = match["number"]
+    if len(number) > 30:
+        raise ValueError(text)
     return round(float(number) * unit) if "." in number else int(number) * int(unit)
 
 
@@ -103,13 +107,14 @@ def parse_seconds(text: str | float) -> float:
     if isinstance(text, bool):
         raise ValueError(text)
     if isinstance(text, int | float):
-        if text < 0:
+        # Neither is a time: nan, which is never less and never more, and what is longer than a hundred thousand years.
+        if not 0 <= text < LONGEST:
             raise ValueError(text)
         return float(text)
     match = _TIME.fullmatch(text.strip())
     if match is None:
         raise ValueError(text)
-    return float(match["number"]) * _SECONDS[match["unit"]]
+    return parse_seconds(float(match["number"]) * _SECONDS[match["unit"]])
 
 
 def load(toml: bytes | None, toml_name: str, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Configuration:
@@ -166,8 +171,10 @@ def _typed(section: str, key: str, kind: Any, value: Any, source: str) -> Any:
     try:
         if (section, key) in SIZES:
             return parse_size(value)
-        if (section, key) in TIMES:
+        if (section, key) in TIMES and isinstance(value, str | int | float):
             return parse_seconds(value)
+        if kind in (int, float) and isinstance(value, str | int | float) and not abs(float(value)) < LONGEST:
+            raise ValueError(value)
         if isinstance(value, str) and kind in (int, float):
             return kind(value)
         if isinstance(value, str) and kind is bool:
@@ -176,13 +183,22 @@ def _typed(section: str, key: str, kind: Any, value: Any, source: str) -> Any:
             return shlex.split(value)
         if isinstance(value, int) and not isinstance(value, bool) and kind is float:
             return float(value)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         example = "20TB" if (section, key) in SIZES else "5h" if (section, key) in TIMES else "see docs/operating.md"
-        raise _bad(f"{name} cannot be {value!r}", f"write it like this: {example}") from None
+        raise _bad(f"{name} cannot be {_shown(value)}", f"write it like this: {example}") from None
     choices = CHOICES.get((section, key))
     if choices and value not in choices:
-        raise _bad(f"{name} cannot be {value!r}", f"write one of {', '.join(choices)}")
+        raise _bad(f"{name} cannot be {_shown(value)}", f"write one of {', '.join(choices)}")
+    if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+        raise _bad(f"{name} holds a null character", "remove it")
     return value
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:200]
+    except ValueError:  # a number of thousands of digits
+        return f"this {type(value).__name__}"
 
 
 def _check(settings: Settings) -> None:
@@ -200,6 +216,14 @@ def _check(settings: Settings) -> None:
         (lease.beat * 2 > lease.turn, "lease.turn must be at least twice lease.beat"),
         (settings.patience.factor < 1, "patience.factor must be at least 1"),
         (settings.patience.attempts < 1, "patience.attempts must be at least 1"),
+        (
+            settings.globus.record_algorithm not in COMPUTABLE,
+            f"globus.record_algorithm must be one of {', '.join(sorted(COMPUTABLE))}",
+        ),
+        (
+            settings.globus.external_checksum not in {"", *COMPUTABLE},
+            f"globus.external_checksum must be empty or one of {', '.join(sorted(COMPUTABLE))}",
+        ),
         (not settings.destination.path_prefix.startswith("/"), "destination.path_prefix must begin with /"),
         (
             not settings.destination.globus_prefix.startswith("/"),

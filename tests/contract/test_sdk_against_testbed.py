@@ -412,12 +412,12 @@ def test_a_submit_that_never_arrived(site, label):
 
 
 def test_a_service_that_does_not_answer_in_time(site):
-    site.fault("delay", verb="submission_id", seconds=1.5, times=1)
+    site.fault("delay", verb="submission_id", seconds=30, times=1)
     began = time.monotonic()
     with pytest.raises(WorldFault) as caught:
         GlobusSdk(site.credentials(), http_timeout=0.3, give_up_after=0.2).new_submission_id()
     assert caught.value.code == "GLOBUS-AWAY"
-    assert time.monotonic() - began < 1.4
+    assert time.monotonic() - began < 25
 
 
 def test_nobody_listens(site, monkeypatch):

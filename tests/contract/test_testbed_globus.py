@@ -316,7 +316,7 @@ def test_thousands_of_small_files_go_quickly(world):
         world.file(name, name.encode())
     begin = time.monotonic()
     task = ended(client, world.submit(*names, verify_checksum=True))
-    assert time.monotonic() - begin < 8  # takes 0.5 s where nobody else is at work
+    assert time.monotonic() - begin < 60  # takes 0.5 s where nobody else is at work
     assert task["files_transferred"] == len(records(client, task["task_id"])) == 2000
 
 

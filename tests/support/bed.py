@@ -150,7 +150,12 @@ class Bed:
             )
         self.site = site.up(self.place, self.data, tapes=tapes, seed=seed, hpss_settings=hpss)
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("TACC_SYNC", "GLOBUS_"))},
+            # Compiled modules make every start faster; some environments switch them off.
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("TACC_SYNC", "GLOBUS_")) and name != "PYTHONDONTWRITEBYTECODE"
+            },
             **self.site.environment,
             "TACC_SYNC_WORK_ROOT": str(self.workspace),
             "PYTHONUNBUFFERED": "1",

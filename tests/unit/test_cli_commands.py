@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from desk import Desk
@@ -54,12 +53,9 @@ def process(*arguments, **environment):
 # --- the frame ----------------------------------------------------------------------------------------------------
 
 
-def test_version_comes_fast():
-    process("--version")
-    started = time.monotonic()
+def test_the_version():
     done = process("--version")
     assert (done.returncode, done.stdout) == (0, f"tacc-sync, version {__version__}\n")
-    assert time.monotonic() - started < 2
 
 
 def test_what_is_slow_to_import_is_not_imported_for_status(desk):

@@ -434,7 +434,7 @@ def test_told_to_stop(hsi, tmp_path):
     assert session.trouble is not None
     assert session.trouble[0] == "STOPPED"
     for pid in read_pids(pids, 2):
-        assert not is_alive(pid)
+        assert wait_until(lambda pid=pid: not is_alive(pid))
 
 
 def test_an_exception_of_the_caller_ends_the_session(hsi, tmp_path):
@@ -449,7 +449,7 @@ def test_an_exception_of_the_caller_ends_the_session(hsi, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         archive.get(fetches(tmp_path, "a"), session_name="s", may_go_on=may_go_on)
     (pid,) = read_pids(pids, 1)
-    assert wait_until(lambda: not is_alive(pid), 2)
+    assert wait_until(lambda: not is_alive(pid), 20)
     assert not list((tmp_path / "scratch").iterdir())
 
 
@@ -463,13 +463,13 @@ def test_what_is_left_running_at_the_end_is_ended(hsi, tmp_path):
     """
     began = time.monotonic()
     assert hsi(body, stall_seconds=60).get(fetches(tmp_path, "a"), session_name="s").trouble is None
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
     (pid,) = read_pids(pids, 1)
-    assert wait_until(lambda: not is_alive(pid), 2)
+    assert wait_until(lambda: not is_alive(pid), 20)
 
 
 def test_several_sessions_at_once(hsi, tmp_path):
-    archive = hsi("for line in lines:\n    time.sleep(0.2); say(put(line, 'x' * 7))\n", leash_seconds=30)
+    archive = hsi("for line in lines:\n    time.sleep(0.2); say(put(line, 'x' * 7))\n", leash_seconds=30, stall_seconds=60)
     sessions = {}
 
     def run(name):
@@ -543,7 +543,7 @@ def test_when_we_are_killed_hsi_dies_with_us(holder):
     assert all(is_alive(pid) for pid in pids)
     process.kill()
     process.wait()
-    assert wait_until(lambda: not any(is_alive(pid) for pid in pids), 5)
+    assert wait_until(lambda: not any(is_alive(pid) for pid in pids), 20)
 
 
 def test_when_we_are_frozen_hsi_dies(holder):
@@ -552,7 +552,7 @@ def test_when_we_are_frozen_hsi_dies(holder):
     assert all(is_alive(pid) for pid in pids)
     process.send_signal(signal.SIGSTOP)
     try:
-        assert wait_until(lambda: not any(is_alive(pid) for pid in pids), 5)
+        assert wait_until(lambda: not any(is_alive(pid) for pid in pids), 20)
     finally:
         process.send_signal(signal.SIGCONT)
 
@@ -560,14 +560,14 @@ def test_when_we_are_frozen_hsi_dies(holder):
 def test_when_the_leash_is_killed_hsi_dies(holder):
     _, (hsi_pid, _child, leash_pid) = holder(0)
     os.kill(leash_pid, signal.SIGKILL)
-    assert wait_until(lambda: not is_alive(hsi_pid), 5)
+    assert wait_until(lambda: not is_alive(hsi_pid), 20)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_leash_that_is_told_to_end_takes_hsi_with_it(holder, number):
     _, pids = holder(0)
     os.kill(pids[2], number)
-    assert wait_until(lambda: not any(is_alive(pid) for pid in pids), 5)
+    assert wait_until(lambda: not any(is_alive(pid) for pid in pids), 20)
 
 
 def leashed(*command, seconds="0"):

@@ -100,6 +100,9 @@ def cli(ctx: click.Context, workspace: str | None, flags: dict[str, Any]) -> Non
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
+    if arguments is None:
+        # A process of our own: whatever we, hsi or a library make is for the owner only, whatever a shell says.
+        os.umask(os.umask(0o077) | 0o077)
     try:
         result = cli.main(
             args=list(arguments) if arguments is not None else None,

@@ -104,7 +104,7 @@ class Checker:
         for name in places.names(disk, layout.RESERVATIONS):
             unit, _, size = name.rpartition(".")
             parsed = identity.parse_unit(unit)
-            if parsed is not None and size.isdigit():
+            if parsed is not None and queues.is_number(size):
                 reading.reservations.append((parsed, int(size)))
         reading.slots = _parsed(queues.slots(disk))
         reading.rests = _parsed(name.rpartition("~")[0] for name in places.names(disk, layout.RESTS))

@@ -88,12 +88,7 @@ def requests(disk: Disk) -> Iterator[RequestSighting]:
 
 def finished_keys(disk: Disk) -> list[str]:
     """The directories of requests in finished, whether or not they are finished yet."""
-    return sorted(name for name in names(disk, FINISHED) if is_key(name))
-
-
-def is_key(name: str) -> bool:
-    """Is it the key of a request?"""
-    return len(name) == 12 and all(char in "0123456789abcdef" for char in name)
+    return sorted(name for name in names(disk, FINISHED) if identity.is_key(name))
 
 
 def _units_in(disk: Disk, place: str, directory: str, by: str = "") -> Iterator[Sighting]:

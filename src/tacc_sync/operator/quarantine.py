@@ -13,10 +13,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from tacc_sync.operator import places
-from tacc_sync.rules import documents, identity, legacy, second_thoughts
+from tacc_sync.rules import documents, identity, legacy, sanity, second_thoughts
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Work
 from tacc_sync.rules.faults import EX_DATAERR, EX_USAGE, Fault, OperatorFault, WorkFault
 from tacc_sync.rules.identity import SUFFIX, request_key
@@ -77,8 +75,10 @@ def _entry(disk: Disk, component: str, stem: str, *, there: bool) -> Entry:
     unit = identity.parse_unit(stem)
     entry = Entry(stem, component, "unit" if unit else "request", unit.request if unit else "", document=there)
     try:
-        why = msgspec.json.decode(disk.read(entry.why_path, 1 << 24), type=WhyDocument)
-    except (OSError, msgspec.MsgspecError):
+        why = documents.decode_or_none(disk.read(entry.why_path, 1 << 24), WhyDocument)
+    except OSError:
+        return entry
+    if why is None:
         return entry
     entry.code, entry.text, entry.remedy = why.code, why.text, why.remedy
     entry.field, entry.at, entry.files = why.field, why.at, why.files
@@ -125,14 +125,14 @@ def release(home: Home, entry: Entry, *, quota: int) -> str:
 
 def _decide(home: Home, entry: Entry, decide: Callable[[Work], str]) -> str:
     # Refused, if at all, before anything changes.
-    decide(_work(home.disk, entry, entry.path))
+    decide(_work(home.disk, entry.path))
     # Into the folder from which a drain gives back to reaper_queue. There an unchanged unit is safe: the reaper frees
     # only what is delivered, and puts back into quarantine what still has to lie there; a changed one it sends where it
     # belongs. From any other folder a drain could start a recall or a task for files that have used up their attempts.
     claimed = f"{home.path}/{REAPER_QUEUE}/{entry.name}{SUFFIX}"
     _take(home, entry.path, claimed)
     try:
-        work = _work(home.disk, entry, claimed)
+        work = _work(home.disk, claimed)
         target = decide(work)
     except Fault:
         # Somebody has written to it between the two looks.
@@ -161,9 +161,9 @@ def _forget(home: Home, entry: Entry) -> None:
             home.take_away(f"{layout.RESTS}/{name}")
 
 
-def _work(disk: Disk, entry: Entry, path: str) -> Work:
+def _work(disk: Disk, path: str) -> Work:
     try:
-        work = queues.read_work(disk, path)
+        work = queues.work_of(disk, path)
     except FileNotFoundError:
         raise OperatorFault(
             "QUARANTINE-UNKNOWN", f"{path} has just gone", "somebody else released or abandoned it", EX_USAGE
@@ -172,8 +172,6 @@ def _work(disk: Disk, entry: Entry, path: str) -> Work:
         raise _newer(path, newer) from None
     except BadDocument as bad:
         raise BadDocument("", f"{path}: {bad.text}", f"mend or restore the document first: {bad.remedy}") from None
-    if work.unit != entry.name:
-        raise BadDocument("unit", f"{path} says that it is {work.unit}", "give the document its own name again")
     return work
 
 
@@ -184,7 +182,7 @@ def _newer(path: str, newer: NewerDocument) -> OperatorFault:
 
 
 def _release_request(home: Home, entry: Entry) -> str:
-    content = home.disk.read(entry.path, documents.MAX_BYTES)
+    content = queues.read_document(home.disk, entry.path)
     planned = _planned(content, entry)
     if planned is not None:
         key = request_key(planned.request_id)
@@ -213,6 +211,8 @@ def _planned(content: bytes, entry: Entry) -> Request | None:
         if legacy.is_legacy_request(fields):
             return None
         request = documents.decode(content, Request)
+        if request.plan is not None and entry.component != "syncer":
+            sanity.check_request(request, request_key(request.request_id))
     except NewerDocument as newer:
         raise _newer(entry.path, newer) from None
     except BadDocument as bad:
@@ -237,7 +237,7 @@ def abandon(home: Home, entry: Entry) -> str:
 
 def _abandon_request(home: Home, entry: Entry) -> str:
     try:
-        planned = _planned(home.disk.read(entry.path, documents.MAX_BYTES), entry)
+        planned = _planned(queues.read_document(home.disk, entry.path), entry)
     except BadDocument:
         planned = None  # what cannot be read can still be thrown away
     if planned is not None:

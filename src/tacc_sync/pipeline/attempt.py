@@ -63,8 +63,8 @@ def attempt(world: World, name: str, component: Component, home: Home) -> tuple[
         return component.step(), None
     except Fenced:
         raise
-    except FileNotFoundError as error:
-        if _is_fenced(world, home):
+    except OSError as error:
+        if of_os_error(error, name) is None and _is_fenced(world, home):
             raise Fenced(home.name) from error
         return stand_down(world, name, home, error)
     except Exception as error:  # noqa: BLE001  whatever it is, it is reported, and the claim given back

@@ -37,17 +37,22 @@ class Finisher:
         keys = queues.requests(self._bench.disk)
         for gone in set(self._plans).difference(keys):
             del self._plans[gone]
-        open_units = quarantined = 0
+        open_units = quarantined = newer = 0
         for key in keys:
             missing = self._missing(key)
             if missing is None:
                 return Moved(f"quarantined request {key}")
             if not missing:
-                return self._finish(key)
+                finished = self._finish(key)
+                if finished is not None:
+                    return finished
+                newer += 1
             open_units += len(missing)
             quarantined += self._in_quarantine(missing)
         if not keys:
             return Waits("requests in request_queue")
+        if newer:
+            return Waits(f"a newer tacc-sync, which wrote units of {newer} requests", "upgrade this host")
         text = f"{open_units} units of {len(keys)} requests"
         if quarantined:
             return Waits(f"{text}, {quarantined} of them in quarantine", "`tacc-sync quarantine list` shows them")
@@ -58,9 +63,7 @@ class Finisher:
         if key not in self._plans:
             entry = layout.entry(REQUEST_QUEUE, key)
             try:
-                request = queues.read_request(disk, entry)
-                if request.plan is None:
-                    raise BadDocument("plan", "is missing", "drop the request into inbox, not into request_queue")
+                request = queues.request_of(disk, entry)
             except FileNotFoundError:
                 return ["?"]
             except NewerDocument:
@@ -85,12 +88,13 @@ class Finisher:
         there = {unit.unit for component in COMPONENTS for unit in queues.units(disk, layout.quarantine(component))}
         return len(there.intersection(missing))
 
-    def _finish(self, key: str) -> Step:
+    def _finish(self, key: str) -> Step | None:
+        """None when a newer tacc-sync has to do it."""
         bench = self._bench
         claimed = bench.home.claim(REQUEST_QUEUE, key + SUFFIX)
         if claimed is None:
             return Waits("another worker's move", moving=True)
-        request = queues.read_request(bench.disk, claimed)
+        request = queues.request_of(bench.disk, claimed)
         bench.home.beat(doing=f"writes the manifest of {key}")
         standing = Standing()
         directory = layout.finished(key)
@@ -98,6 +102,9 @@ class Finisher:
         try:
             bench.home.put(f"{directory}/{MANIFEST}", self._manifest(request, key, standing))
             bench.home.put(f"{directory}/{CHECKSUMS}", self._checksums(request, key))
+        except NewerDocument:
+            bench.home.pass_on(claimed, REQUEST_QUEUE)
+            return None
         except WorkFault as fault:
             quarantine_stranger(bench.home, claimed, "finisher", fault)
             bench.report("request_quarantined", component="finisher", request=key, code=fault.code, text=fault.text)
@@ -125,7 +132,7 @@ class Finisher:
 
     def _works(self, request: Request, key: str) -> Iterator[Work]:
         for unit in sorted(request.plan.units if request.plan else ()):
-            work = queues.read_work(self._bench.disk, f"{layout.finished(key)}/{unit}{SUFFIX}")
+            work = queues.work_of(self._bench.disk, f"{layout.finished(key)}/{unit}{SUFFIX}")
             if not completion.is_settled(work):
                 raise WorkFault(
                     "UNIT-UNSETTLED",

@@ -113,7 +113,7 @@ class GlobusXfer:
             said = self._said.get(unit, Waits("Globus", "looks at the task again", moving=True))
             return Waits(said.waits_for, said.upcoming, due, moving=said.moving)
         try:
-            work = queues.read_work(self._bench.disk, layout.entry(route.GLOBUS_QUEUE, unit))
+            work = queues.work_of(self._bench.disk, layout.entry(route.GLOBUS_QUEUE, unit))
         except FileNotFoundError:
             return Waits("another worker's move", due=clock.now(), moving=True)
         except (BadDocument, NewerDocument) as error:
@@ -216,7 +216,7 @@ class GlobusXfer:
         prepared."""
         bench = self._bench
         try:
-            work = queues.read_work(bench.disk, claimed)
+            work = queues.work_of(bench.disk, claimed)
         except (BadDocument, NewerDocument) as error:
             bench.home.take_away(f"{layout.SLOTS}/{unit}")
             return cannot_read(bench, claimed, "globus_xfer", error)
@@ -265,7 +265,7 @@ class GlobusXfer:
                 items.append(index)
                 continue
             self._recall_again(file, Why(code="BUFFER-LOST", text="its copy in the transfer buffer is gone or cut off"))
-            transfer_buffer.remove(self._bench.buffer, work.unit, index)
+            self._discard(work.unit, index)
         return items
 
     def _submit(self, work: Work, task: Task, claimed: str, *, first: bool) -> Step:
@@ -446,8 +446,8 @@ class GlobusXfer:
                     return why
                 case evidence.NeedsHash():
                     path = transfer_buffer.path(work.unit, index)
-                    found = self._bench.buffer.digest(path, ["sha512", verdict.algorithm])
-                    if found["sha512"] != file.hashes.get("sha512"):
+                    found = transfer_buffer.digest(self._bench.buffer, path, ["sha512", verdict.algorithm])
+                    if found is None or found["sha512"] != file.hashes.get("sha512"):
                         self._suspect_buffer(work, index)
                         return Why(code="BUFFER-ROTTEN", text="its copy in the buffer is not what was retrieved")
                     file.hashes = {**file.hashes, **found}
@@ -455,13 +455,15 @@ class GlobusXfer:
     def _suspect_buffer(self, work: Work, index: int) -> None:
         """What arrived differs from what we hashed: is the copy in the buffer still what we hashed?"""
         file, path = work.files[index], transfer_buffer.path(work.unit, index)
-        try:
-            intact = self._bench.buffer.digest(path, ["sha512"])["sha512"] == file.hashes.get("sha512")
-        except FileNotFoundError:
-            intact = False
-        if not intact:
-            transfer_buffer.remove(self._bench.buffer, work.unit, index)
+        found = transfer_buffer.digest(self._bench.buffer, path, ["sha512"])
+        if found is None or found["sha512"] != file.hashes.get("sha512"):
+            self._discard(work.unit, index)
             self._recall_again(file, Why(code="BUFFER-ROTTEN", text="its copy in the buffer has changed"))
+
+    def _discard(self, unit: str, index: int) -> None:
+        buffer, worker = self._bench.buffer, self._bench.home.name
+        transfer_buffer.discard(buffer, worker, unit, index)
+        transfer_buffer.clear_part(buffer, worker, unit)
 
     def _recall_again(self, file: File, why: Why) -> None:
         file.outcome = "waiting"
@@ -488,7 +490,7 @@ class GlobusXfer:
         claimed = self._claim(unit)
         if claimed is None:
             return None, None, None
-        work = queues.read_work(self._bench.disk, claimed)
+        work = queues.work_of(self._bench.disk, claimed)
         task = _open_task(work)
         if task is None or not task.task_id:
             self._bench.home.pass_on(claimed, route.GLOBUS_QUEUE)

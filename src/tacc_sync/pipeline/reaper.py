@@ -42,7 +42,8 @@ class Reaper:
     def _reap(self, claimed: str) -> Step:
         bench = self._bench
         try:
-            work = queues.read_work(bench.disk, claimed)
+            work = queues.work_of(bench.disk, claimed)
+            self._must_be_known(work)
         except (BadDocument, NewerDocument) as error:
             return cannot_read(bench, claimed, "reaper", error)
         freed, size = self._free(work)
@@ -58,6 +59,14 @@ class Reaper:
             return self._stranger(work, claimed, strange)
         return self._send_on(work, claimed)
 
+    def _must_be_known(self, work: Work) -> None:
+        # Every planned request has its place in finished. Nothing is freed for a unit that belongs to none.
+        place = layout.finished(self._key(work))
+        found = self._bench.disk.status(place)
+        if found is None or found.kind != "directory":
+            text = f"request {self._key(work)} has no place in this workspace ({place})"
+            raise BadDocument("request_id", text, "submit its files anew, and move this document away")
+
     def _free(self, work: Work) -> tuple[int, int]:
         files = size = 0
         for index, file in enumerate(work.files):
@@ -69,15 +78,12 @@ class Reaper:
     def _reservations(self, unit: str) -> list[tuple[str, int]]:
         prefix = unit + "."
         names = self._bench.disk.names(layout.RESERVATIONS)
-        return [(unit, int(name[len(prefix) :])) for name in names if name.startswith(prefix)]
+        sizes = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        return [(unit, int(size)) for size in sizes if queues.is_number(size)]
 
     def _stranger(self, work: Work, claimed: str, strange: list[str]) -> Step:
         bench = self._bench
-        fault = WorkFault(
-            "BUFFER-STRANGER",
-            f"in the buffer directory of this unit lies what is not the unit's: {', '.join(strange[:5])}",
-            f"look at {bench.buffer.root}/{work.unit}, move it away, then `tacc-sync quarantine release {work.unit}`",
-        )
+        fault = transfer_buffer.stranger(bench.buffer, work.unit, strange)
         path = quarantine_unit(bench.home, claimed, "reaper", fault)
         bench.report("work_quarantined", component="reaper", path=path, code=fault.code, text=fault.text)
         return Moved(f"quarantined {work.unit}")

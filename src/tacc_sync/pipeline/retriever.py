@@ -14,9 +14,10 @@ from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer
 from tacc_sync.rules import patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
-from tacc_sync.rules.faults import WorldFault
+from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, UnitName
 from tacc_sync.workspace import layout, queues, transfer_buffer
+from tacc_sync.workspace.quarantine import quarantine_unit
 
 # What ended a session without being any file's fault: nothing is counted, the unit waits.
 WORLD_TROUBLE = frozenset({"HPSS-AWAY", "HPSS-SESSIONS", "HPSS-UNAUTHENTICATED", "HSI-MISSING", "STOPPED", "FENCED"})
@@ -93,10 +94,12 @@ class Retriever:
         bench = self._bench
         home, report = bench.home, bench.report
         try:
-            work = queues.read_work(bench.disk, claimed)
+            work = queues.work_of(bench.disk, claimed)
         except (BadDocument, NewerDocument) as error:
+            self._release_cartridges(unit)
             return cannot_read(bench, claimed, "retriever", error)
         if patience.suspected_killer(work, bench.patience):
+            self._release_cartridges(unit)
             return killer(bench, claimed, "retriever", work)
         work.begun += 1
         work.rest_until = ""
@@ -104,7 +107,13 @@ class Retriever:
         home.beat(doing=f"recalls {unit.unit}")
         report("work_claimed", component="retriever", unit=unit.unit, request=unit.request)
 
-        transfer_buffer.prepare(bench.buffer, home.name, unit.unit)
+        try:
+            transfer_buffer.prepare(bench.buffer, home.name, unit.unit)
+        except WorkFault as fault:
+            self._release_cartridges(unit)
+            path = quarantine_unit(home, claimed, "retriever", fault)
+            report("work_quarantined", component="retriever", path=path, code=fault.code, text=fault.text)
+            return Moved(f"quarantined {unit.unit}")
         self._adopt_what_is_there(work)
         wanted = [index for index, file in enumerate(work.files) if file.outcome == "waiting"]
         trouble: tuple[str, str] | None = None
@@ -128,7 +137,8 @@ class Retriever:
             if status is None:
                 continue
             hashes: dict[str, str] = {}
-            wrong = retrieval.judge_shape(file, size=status.size, has_hole=status.has_hole, said="")
+            size = status.size if status.kind == "file" else None
+            wrong = retrieval.judge_shape(file, size=size, has_hole=status.has_hole, said="")
             if wrong is None:
                 hashes = self._digest(transfer_buffer.path(work.unit, index), file)
                 # Nothing is placed there without proof; where the archive has no hash that was hsi's line.
@@ -137,7 +147,7 @@ class Retriever:
             if wrong is None:
                 self._mark_retrieved(file, hashes, "hash" if file.archive_hash else "line")
             else:
-                transfer_buffer.remove(self._bench.buffer, work.unit, index)
+                transfer_buffer.discard(self._bench.buffer, self._bench.home.name, work.unit, index)
                 self._bench.report(
                     "buffer_copy_discarded", unit=work.unit, file=file.path, code=wrong.code, text=wrong.text
                 )
@@ -221,7 +231,7 @@ class Retriever:
         part = transfer_buffer.part_path(bench.home.name, work.unit, index)
         status = bench.buffer.status(part)
         if said.startswith("NAME-UNSPEAKABLE"):
-            return Why(code="NAME-UNSPEAKABLE", text=said)
+            return Why(code="NAME-UNSPEAKABLE", text=said.removeprefix("NAME-UNSPEAKABLE: "))
         wrong = retrieval.judge_shape(
             file,
             size=status.size if status and status.kind == "file" else None,

@@ -6,11 +6,8 @@ understood is kept, byte for byte, with the reason."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from dataclasses import dataclass
-
-import msgspec
 
 from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, Listing, Refused
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
@@ -22,7 +19,7 @@ from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import FINISHED, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
 from tacc_sync.rules.selection import Selection
 from tacc_sync.rules.settings import to_collection
-from tacc_sync.workspace import layout
+from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.home import STAGING, create_once, make_directory
 from tacc_sync.workspace.quarantine import quarantine_stranger, why
 from tacc_sync.workspace.recovery import publish, remove_tree
@@ -53,29 +50,29 @@ class Syncer:
         self._looks = {name: look for name, look in self._looks.items() if name in names}
         waits: Waits | None = None
         for name in names:
-            try:
-                content = disk.read(f"{INBOX}/{name}", documents.MAX_BYTES)
-                request = self._read(content)
-            except FileNotFoundError:
-                continue
-            except NewerDocument:
-                waits = waits or Waits(f"a newer tacc-sync, for which inbox/{name} is meant", "upgrade this host")
-                continue
-            except BadDocument as error:
-                step = self._refuse(name, content, error)
-            except WorkFault as fault:
-                step = self._quarantine(name, fault)
-            except OSError as error:
-                if error.errno not in {errno.EISDIR, errno.EFBIG, errno.ELOOP}:
-                    raise
-                text = f"it is no plain file of a usable size: {error.strerror}"
-                step = self._quarantine(name, WorkFault("DOCUMENT-BAD", text, "remove it"))
-            else:
-                step = self._sync(name, request)
+            step = self._consider(name)
             if isinstance(step, Moved):
                 return step
             waits = waits or step
         return waits or Waits("requests in inbox")
+
+    def _consider(self, name: str) -> Step | None:
+        """Take one file of the inbox; None when it has just gone."""
+        try:
+            content = queues.read_document(self._bench.disk, f"{INBOX}/{name}", documents.MAX_REQUEST_BYTES)
+        except FileNotFoundError:
+            return None
+        except BadDocument as error:
+            return self._quarantine(name, error)
+        try:
+            request = self._read(content)
+        except NewerDocument:
+            return Waits(f"a newer tacc-sync, for which inbox/{printable(name)} is meant", "upgrade this host")
+        except BadDocument as error:
+            return self._refuse(name, content, error)
+        except WorkFault as fault:
+            return self._quarantine(name, fault)
+        return self._sync(name, request)
 
     # --- reading a request ------------------------------------------------------------------------------------
 
@@ -112,7 +109,7 @@ class Syncer:
             left = self._bench.settings.run.settle - (uptime - look.since)
             if left > 0:
                 return Waits(
-                    f"the end of inbox/{name}: it does not parse, somebody may still be copying it",
+                    f"the end of inbox/{printable(name)}: it does not parse, somebody may still be copying it",
                     "it is quarantined if it does not change",
                     self._bench.home.clock.now() + left,
                     moving=True,
@@ -177,7 +174,9 @@ class Syncer:
             content = self._bench.disk.read(f"{layout.finished(key)}/{ADMITTED}", 65536)
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(content, type=Admission).token
+        found = documents.decode_or_none(content, Admission)
+        # Unreadable, it is still somebody's: the id is in use.
+        return found.token if found is not None else ""
 
     def _list(self, request: Request) -> Listing:
         named = selection.named_files(request)

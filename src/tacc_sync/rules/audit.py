@@ -236,7 +236,7 @@ def _reservations(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> It
         )
     for unit, seen in places.items():
         held = sum(seen[-1].in_buffer.values())
-        if seen[-1].in_buffer and reserved.get(unit, -1) < held:
+        if reserved.get(unit, 0) < held:
             text = f"{held} bytes of it lie in the buffer, {reserved.get(unit, 'nothing')} reserved"
             yield _broken("RESERVATION-MISSING", seen[-1].path, text, "report it: the buffer may overflow")
 

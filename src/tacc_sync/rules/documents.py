@@ -187,6 +187,8 @@ _VERSION = msgspec.json.Decoder(type=dict[str, msgspec.Raw])
 # A document is one JSON object; beyond this something else was dropped into the queue. A unit of 100,000 files with
 # paths of 1,000 characters each is 300 MB; ours are at most a few thousand files.
 MAX_BYTES = 512 * 1024 * 1024
+# Anybody's, and read as plain JSON, which takes up to twenty times as much memory. It holds half a million paths.
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
 
 def decode(data: bytes, kind: type[_Document]) -> _Document:
@@ -211,6 +213,14 @@ def decode_exactly(data: bytes, kind: type[_Any]) -> _Any:
         return msgspec.json.decode(data, type=kind, strict=True)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _explained(error) from None
+
+
+def decode_or_none(data: bytes, kind: type[_Any]) -> _Any | None:
+    """Read a small document (heartbeat, reasons) that is made anew, or done without, when it cannot be read."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _version_of(data: bytes) -> int | None:

@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 from tacc_sync.rules.faults import WorkFault
 
-_UNIT = re.compile(r"(?P<request>[0-9a-f]{12})\.(?P<tape>[A-Za-z0-9_-]{1,80})\.(?P<seq>\d{4,9})\.(?P<bytes>\d{1,19})")
+_UNIT = re.compile(
+    r"(?P<request>[0-9a-f]{12})\.(?=[^.]{1,80}\.)(?P<tape>[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*)"
+    r"\.(?P<seq>\d{4,9})\.(?P<bytes>\d{1,19})",
+    re.ASCII,
+)
 _WORKER = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2,8}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -39,6 +43,11 @@ class UnitName(NamedTuple):
 def request_key(request_id: str) -> str:
     """The first twelve hex digits of a request id, by which the workspace knows the request."""
     return request_id.replace("-", "")[:12]
+
+
+def is_key(name: str) -> bool:
+    """Is it the key of a request?"""
+    return re.fullmatch(r"[0-9a-f]{12}", name) is not None
 
 
 def valid_request_id(request_id: str) -> bool:
@@ -93,7 +102,7 @@ def is_worker(name: str) -> bool:
 def worker_name(component: str, host: str, process: str, started: int, thread: int) -> str:
     """`<component>.<host>.<pid-namespace>-<pid>.<start>.<thread>`."""
     clean = re.sub(r"[^A-Za-z0-9_-]", "-", host)[:64] or "host"
-    return f"{component}.{clean}.{re.sub(r'[^A-Za-z0-9_-]', '-', process)}.{started}.{thread}"
+    return f"{component}.{clean}.{re.sub(r'[^A-Za-z0-9_]+', '-', process)}.{started}.{thread}"
 
 
 def buffer_name(index: int) -> str:
@@ -107,6 +116,11 @@ def task_label(unit: str, attempt: int) -> str:
     if len(label) <= 128:
         return label
     return f"{unit[:90]}~{hashlib.sha256(unit.encode()).hexdigest()[:16]}.{attempt}"
+
+
+def shortened(stem: str) -> str:
+    """A file name of a stranger's choice, cut so that `~2` and `.why.json` can be appended to it."""
+    return stem.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "surrogateescape")
 
 
 def printable(path: str) -> str:

@@ -34,8 +34,11 @@ def to_iso(epoch: float) -> str:
 
 
 def from_iso(text: str) -> float:
-    """ISO 8601 as epoch seconds; 0 for ""."""
-    return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0
+    """ISO 8601 as epoch seconds; 0 for "", and for what is no time."""
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def rest_after(failures: int, patience: Patience) -> float:

@@ -9,9 +9,14 @@ Fails with the operating system's own `OSError`s: FileNotFoundError, FileExistsE
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+# What `read` says of a directory, a link, a FIFO, a socket, something huge, or what is not ours to read: the entry's
+# trouble, not the disk's.
+NO_DOCUMENT = frozenset({errno.EISDIR, errno.EFBIG, errno.ELOOP, errno.ENXIO, errno.EACCES})
 
 
 @dataclass(frozen=True, slots=True)

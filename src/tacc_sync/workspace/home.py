@@ -23,7 +23,7 @@ from tacc_sync.rules.liveness import Heartbeat
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import CLAIMABLE
 from tacc_sync.workspace import layout
-from tacc_sync.workspace.disk import Disk
+from tacc_sync.workspace.disk import NO_DOCUMENT, Disk
 
 HEARTBEAT = "heartbeat.json"
 STAGING = "staging"
@@ -95,7 +95,7 @@ class Home:
         beat = self._heartbeat
         if (doing, waits_for) != (beat.doing, beat.waits_for):
             beat.since = to_iso(self.clock.now())
-        beat.doing, beat.waits_for, beat.next = doing, waits_for, upcoming
+        beat.doing, beat.waits_for, beat.next = map(identity.printable, (doing, waits_for, upcoming))
 
     def beat(self, *, doing: str = "") -> None:
         """Show that we live, and what we do."""
@@ -156,7 +156,7 @@ class Home:
                 made = True
             except FileExistsError:
                 # A lost reply (NFS) shows as this error too: then it is our own content.
-                made = self.disk.read(path) == content
+                made = holds(self.disk, path, content)
             self._unlink(temporary)
             self.disk.sync(path.rpartition("/")[0])
             return made
@@ -296,11 +296,21 @@ def make_directory(disk: Disk, path: str) -> None:
         return
 
 
+def holds(disk: Disk, path: str, content: bytes) -> bool:
+    """Does a plain file with exactly this content lie there?"""
+    try:
+        return disk.read(path) == content
+    except OSError as error:
+        if error.errno not in NO_DOCUMENT:
+            raise
+        return False
+
+
 def create_once(disk: Disk, path: str, content: bytes) -> None:
     """Make a file whose name nobody else would choose; content when it is there with that content."""
     try:
         disk.create(path, content)
     except FileExistsError:
-        if disk.read(path) != content:
+        if not holds(disk, path, content):
             disk.unlink(path)
             disk.create(path, content)

@@ -87,7 +87,7 @@ def open_workspace(disk: Disk) -> Format:
         ) from None
     try:
         found = msgspec.json.decode(content, type=Format)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OperatorFault(
             "WORKSPACE-DAMAGED", f"{disk.root}/{FORMAT_FILE}: {error}", "restore it from another copy"
         ) from None

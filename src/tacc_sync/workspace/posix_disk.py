@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from tacc_sync.workspace.disk import Status
+from tacc_sync.workspace.disk import NO_DOCUMENT, Status
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 4 * 1024 * 1024
@@ -77,9 +77,13 @@ class PosixDisk:
                 raise OSError(errno.ELOOP, "is no plain file", path)
             if status.st_size > limit:
                 raise OSError(errno.EFBIG, f"is larger than {limit} bytes", path)
-            chunks = []
+            chunks, size = [], 0
             while chunk := stream.read(_CHUNK):
                 chunks.append(chunk)
+                size += len(chunk)
+                # Somebody may be writing to it.
+                if size > limit:
+                    raise OSError(errno.EFBIG, f"is larger than {limit} bytes", path)
             return b"".join(chunks)
 
     def create(self, path: str, content: bytes | Iterable[bytes]) -> None:
@@ -193,8 +197,16 @@ def _has_hole(directory: int, name: str, found: os.stat_result) -> bool:
     if found.st_size == 0 or found.st_blocks * 512 >= found.st_size:
         return False
     # Fewer blocks than bytes: a hole, or a file system that compresses or packs. SEEK_HOLE tells which.
-    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as error:
+        if error.errno in NO_DOCUMENT:
+            return True
+        raise
+    try:
+        # Something else may have taken its place since we looked, and then nothing of it can be trusted.
+        if not os.path.samestat(os.fstat(file), found):
+            return True
         return os.lseek(file, 0, os.SEEK_HOLE) < found.st_size
     except OSError as error:
         if error.errno in {errno.EINVAL, errno.ENXIO}:

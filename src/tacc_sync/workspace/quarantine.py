@@ -5,31 +5,31 @@ quarantine is ever overwritten."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import itertools
 
-import msgspec
-
 from tacc_sync.rules import documents
+from tacc_sync.rules.documents import BadDocument
 from tacc_sync.rules.faults import Fault
-from tacc_sync.rules.identity import SUFFIX
+from tacc_sync.rules.identity import SUFFIX, printable, shortened
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.workspace import layout
 from tacc_sync.workspace.home import Home
-from tacc_sync.workspace.queues import WhyDocument
+from tacc_sync.workspace.queues import WhyDocument, read_document
 
 
 def quarantine_stranger(home: Home, claimed: str, component: str, fault: Fault) -> str:
     """Quarantine a document that came from outside under a name of its own choice; its new path."""
     entry = claimed.rpartition("/")[2]
-    stem = entry.removesuffix(SUFFIX)
+    stem = shortened(entry.removesuffix(SUFFIX))
     fingerprint = _fingerprint(home, claimed)
     reason = why(home, fault, component, document=fingerprint)
     for number in itertools.count(1):
         name = stem if number == 1 else f"{stem}~{number}"
         # The reason is made exclusively, and so reserves the name for its document.
         path = f"{layout.quarantine(component)}/{name}"
+        if home.disk.status(path + SUFFIX) is not None:
+            continue
         if home.put_new(path + layout.WHY, documents.encode_any(reason)) or _is_ours(home, path, fingerprint):
             home.move(claimed, path + SUFFIX)
             return path + SUFFIX
@@ -40,6 +40,10 @@ def quarantine_unit(home: Home, claimed: str, component: str, fault: Fault, file
     """Quarantine a unit, whose name is its own for ever; `files` are the lines for the report."""
     entry = claimed.rpartition("/")[2]
     path = f"{layout.quarantine(component)}/{entry.removesuffix(SUFFIX)}"
+    there = home.disk.status(path + layout.WHY)
+    if home.disk.status(path + SUFFIX) is not None or (there is not None and there.kind == "directory"):
+        # Somebody has copied it, or is in the way: this one gets another name, and nothing is lost.
+        return quarantine_stranger(home, claimed, component, fault)
     home.put(path + layout.WHY, documents.encode_any(why(home, fault, component, files=files)))
     home.move(claimed, path + SUFFIX)
     return path + SUFFIX
@@ -49,8 +53,8 @@ def why(home: Home, fault: Fault, component: str, *, document: str = "", files: 
     """The reason as a document."""
     return WhyDocument(
         code=fault.code,
-        text=fault.text,
-        remedy=fault.remedy,
+        text=printable(fault.text),
+        remedy=printable(fault.remedy),
         field=getattr(fault, "field", ""),
         at=to_iso(home.clock.now()),
         by=component,
@@ -61,11 +65,9 @@ def why(home: Home, fault: Fault, component: str, *, document: str = "", files: 
 
 def _fingerprint(home: Home, path: str) -> str:
     try:
-        return "sha256:" + hashlib.sha256(home.disk.read(path)).hexdigest()
-    except OSError as error:
-        if error.errno not in {errno.EISDIR, errno.EFBIG, errno.ELOOP}:
-            raise
-        return f"no plain file of a usable size: {path.rpartition('/')[2]}"
+        return "sha256:" + hashlib.sha256(read_document(home.disk, path)).hexdigest()
+    except BadDocument:
+        return f"no plain file of a usable size: {printable(path.rpartition('/')[2])}"
 
 
 def _is_ours(home: Home, path: str, fingerprint: str) -> bool:
@@ -73,7 +75,7 @@ def _is_ours(home: Home, path: str, fingerprint: str) -> bool:
     if home.disk.status(path + SUFFIX) is not None:
         return False
     try:
-        found = msgspec.json.decode(home.disk.read(path + layout.WHY, 1 << 20), type=WhyDocument)
-    except (FileNotFoundError, msgspec.MsgspecError):
+        found = documents.decode_or_none(read_document(home.disk, path + layout.WHY, 1 << 20), WhyDocument)
+    except (FileNotFoundError, BadDocument):
         return False
-    return found.document == fingerprint
+    return found is not None and found.document == fingerprint

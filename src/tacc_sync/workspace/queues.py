@@ -2,22 +2,21 @@
 
 Guarantee: nothing is changed here. A listing may be slightly out of date or miss a name that is being moved; whoever
 decides on it must be safe against that (see rules/completion.py and the turn).
-Fails with `OSError`; `read_work` and `read_request` also with `BadDocument` and `NewerDocument`.
+Fails with `OSError`; whatever reads a document also with `BadDocument` (an entry that is no plain file among them) and
+`NewerDocument`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
-
-from tacc_sync.rules import documents, identity
-from tacc_sync.rules.documents import Request, Why, Work
+from tacc_sync.rules import documents, identity, sanity
+from tacc_sync.rules.documents import BadDocument, Request, Why, Work
 from tacc_sync.rules.identity import SUFFIX, UnitName
 from tacc_sync.rules.liveness import Heartbeat
 from tacc_sync.rules.route import CLAIMABLE, REQUEST_QUEUE
 from tacc_sync.workspace import layout
-from tacc_sync.workspace.disk import Disk
+from tacc_sync.workspace.disk import NO_DOCUMENT, Disk
 from tacc_sync.workspace.home import HEARTBEAT
 
 
@@ -35,25 +34,56 @@ def strangers(disk: Disk, directory: str) -> list[str]:
 def requests(disk: Disk) -> list[str]:
     """The keys of the requests in request_queue."""
     names = disk.names(REQUEST_QUEUE)
-    return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+    keys = (name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+    return sorted(key for key in keys if identity.is_key(key))
+
+
+def read_document(disk: Disk, path: str, limit: int = documents.MAX_BYTES) -> bytes:
+    """The bytes of a document."""
+    try:
+        return disk.read(path, limit)
+    except OSError as error:
+        if error.errno not in NO_DOCUMENT:
+            raise
+        text = f"it is no plain file of a usable size that we may read: {error.strerror}"
+        raise BadDocument("", text, "look at it, and remove it") from None
 
 
 def read_work(disk: Disk, path: str) -> Work:
-    """A unit's document."""
-    return documents.decode(disk.read(path, documents.MAX_BYTES), Work)
+    """A unit's document, whatever it says of itself: for looking at."""
+    return documents.decode(read_document(disk, path), Work)
 
 
 def read_request(disk: Disk, path: str) -> Request:
-    """A request's document."""
-    return documents.decode(disk.read(path, documents.MAX_BYTES), Request)
+    """A request's document, whatever it says of itself: for looking at."""
+    return documents.decode(read_document(disk, path), Request)
+
+
+def work_of(disk: Disk, path: str) -> Work:
+    """A unit's document to be acted on: it fits the name that it lies under."""
+    work = read_work(disk, path)
+    sanity.check_work(work, _stem(path))
+    return work
+
+
+def request_of(disk: Disk, path: str) -> Request:
+    """A planned request's document to be acted on: it fits the name that it lies under."""
+    request = read_request(disk, path)
+    sanity.check_request(request, _stem(path))
+    return request
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(SUFFIX)
 
 
 def read_why(disk: Disk, path: str) -> Why | None:
     """The reason beside a document in quarantine; None when there is none."""
     try:
-        return msgspec.json.decode(disk.read(path, 1 << 20), type=WhyDocument).first
-    except (FileNotFoundError, msgspec.MsgspecError):
+        found = documents.decode_or_none(read_document(disk, path, 1 << 20), WhyDocument)
+    except (FileNotFoundError, BadDocument):
         return None
+    return found.first if found is not None else None
 
 
 class WhyDocument(documents.Struct, kw_only=True):
@@ -80,9 +110,14 @@ def reservations(disk: Disk) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in disk.names(layout.RESERVATIONS):
         unit, _, size = name.rpartition(".")
-        if identity.parse_unit(unit) and size.isdigit():
+        if identity.parse_unit(unit) and is_number(size):
             found[unit] = max(found.get(unit, 0), int(size))
     return found
+
+
+def is_number(text: str) -> bool:
+    """Is it a number as we write it? `²` is a digit to Python, but no number to `int`."""
+    return text.isascii() and text.isdigit()
 
 
 def reservation(unit: str, size: int) -> str:
@@ -105,7 +140,7 @@ def rests(disk: Disk) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in disk.names(layout.RESTS):
         unit, _, due = name.rpartition("~")
-        if due.isdigit():
+        if is_number(due):
             found[unit] = max(found.get(unit, 0.0), float(due))
     return found
 
@@ -130,9 +165,12 @@ def held(disk: Disk) -> dict[str, str]:
     found = {}
     for name in sorted(disk.names(layout.HOLD)):
         try:
-            found[name] = disk.read(f"{layout.HOLD}/{name}", 65536).decode("utf-8", "replace").strip()
+            content = read_document(disk, f"{layout.HOLD}/{name}", 65536)
         except FileNotFoundError:
             continue
+        except BadDocument as error:
+            content = error.text.encode()
+        found[name] = content.decode("utf-8", "replace").strip()
     return found
 
 
@@ -169,9 +207,16 @@ def heartbeats(disk: Disk) -> list[Heartbeat]:
     for worker in sorted(disk.names(layout.CLAIMS)):
         if not identity.is_worker(worker):
             continue
-        try:
-            content = disk.read(f"{layout.CLAIMS}/{worker}/{HEARTBEAT}", 65536)
-            found.append(msgspec.json.decode(content, type=Heartbeat))
-        except (FileNotFoundError, msgspec.MsgspecError):
-            continue
+        beat = heartbeat(disk, worker)
+        if beat is not None:
+            found.append(beat)
     return found
+
+
+def heartbeat(disk: Disk, home: str) -> Heartbeat | None:
+    """The heartbeat in a home; None when there is none that can be read."""
+    try:
+        content = read_document(disk, f"{layout.CLAIMS}/{home}/{HEARTBEAT}", 65536)
+    except (FileNotFoundError, NotADirectoryError, BadDocument):
+        return None
+    return documents.decode_or_none(content, Heartbeat)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from tacc_sync.outside.host.interface import ProcessIdentity
 from tacc_sync.rules import documents, liveness
-from tacc_sync.rules.identity import SUFFIX, is_worker
+from tacc_sync.rules.documents import BadDocument
+from tacc_sync.rules.identity import SUFFIX, is_worker, shortened
 from tacc_sync.rules.liveness import Heartbeat, Lease, Seen
 from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, INBOX, QUARANTINE
-from tacc_sync.workspace import layout
+from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import HEARTBEAT, STAGING, TURN, Home
 
@@ -42,8 +41,11 @@ class Recovery:
             except OSError as error:
                 # What cannot be recovered now must not keep the others from being recovered.
                 self._report("could_not_recover", f"{name}: {type(error).__name__}: {error}")
-        parts = self._orphaned_parts(set(names))
-        self._forget_notes({*names, *(_note_of_part(part) for part in parts)})
+        try:
+            parts = self._orphaned_parts(set(names))
+            self._forget_notes({*names, *(_note_of_part(part) for part in parts)})
+        except OSError as error:
+            self._report("could_not_recover", f"{layout.PART}: {type(error).__name__}: {error}")
 
     def fence(self, worker: str) -> str | None:
         """Take all that a worker holds at one stroke; the name of the fenced home, None if another was faster."""
@@ -78,11 +80,7 @@ class Recovery:
             self._consider_fence(name)
 
     def _heartbeat(self, name: str) -> Heartbeat | None:
-        try:
-            content = self._home.disk.read(f"{layout.home(name)}/{HEARTBEAT}", 65536)
-            return msgspec.json.decode(content, type=Heartbeat)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return None
+        return queues.heartbeat(self._home.disk, name)
 
     def _certainly_dead(self, beat: Heartbeat | None) -> bool:
         if beat is None:
@@ -97,8 +95,8 @@ class Recovery:
         who = home.host.identity()
         note = self._note(name)
         try:
-            previous = msgspec.json.decode(home.disk.read(note, 65536), type=Seen)
-        except (FileNotFoundError, msgspec.MsgspecError):
+            previous = documents.decode_or_none(home.disk.read(note, 65536), Seen)
+        except FileNotFoundError:
             previous = None
         uptime = home.clock.uptime()
         seen = liveness.observe(previous, boot_id=who.boot_id, uptime=uptime, beat_no=beat_no)
@@ -187,8 +185,8 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
     for label in disk.names(layout.CARTRIDGES):
         path = f"{layout.CARTRIDGES}/{label}"
         try:
-            holder = disk.read(path, 4096).decode("utf-8", "replace")
-        except FileNotFoundError:
+            holder = queues.read_document(disk, path, 4096).decode("utf-8", "replace")
+        except (FileNotFoundError, BadDocument):
             continue
         if holder == owner:
             home.take_away(path)
@@ -219,14 +217,30 @@ def publish(home: Home, owner_path: str, stem: str) -> None:
 def remove_tree(disk: Disk, path: str, last: str = "") -> None:
     """Remove a directory and what lies below it, links unfollowed; content when others do the same at once. `last`
     names an entry that goes after all others."""
-    for name in sorted(_names(disk, path), key=lambda name: name == last):
-        below = f"{path}/{name}"
+    found = disk.status(path)
+    if found is not None and found.kind != "directory":
+        # A stranger's: one name and no more.
+        _ignore_missing(lambda: disk.unlink(path))
+        return
+    # No recursion: a stranger may have nested directories deeper than Python can.
+    emptying = [(path, _last(_names(disk, path), last))]
+    while emptying:
+        here, names = emptying[-1]
+        if not names:
+            _ignore_missing(lambda here=here: disk.rmdir(here))  # type: ignore[misc]
+            emptying.pop()
+            continue
+        below = f"{here}/{names.pop()}"
         status = disk.status(below)
         if status is not None and status.kind == "directory":
-            remove_tree(disk, below)
+            emptying.append((below, _last(_names(disk, below), "")))
         else:
             _ignore_missing(lambda below=below: disk.unlink(below))  # type: ignore[misc]
-    _ignore_missing(lambda: disk.rmdir(path))
+
+
+def _last(names: list[str], last: str) -> list[str]:
+    """To be taken from the end; `last` comes last."""
+    return sorted(names, key=lambda name: name != last)
 
 
 def _settle_staging(home: Home, owner_path: str, stem: str) -> None:
@@ -242,7 +256,7 @@ def _note_of_part(name: str) -> str:
 
 
 def _unique(entry: str, token: str) -> str:
-    stem = entry.removesuffix(SUFFIX).partition("~")[0]
+    stem = shortened(entry.removesuffix(SUFFIX).partition("~")[0])
     return f"{stem}~{token}{SUFFIX}"
 
 

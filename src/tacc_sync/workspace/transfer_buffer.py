@@ -1,14 +1,24 @@
 """The transfer buffer: `<unit>/<file>` holds complete, verified files only; `.part/<worker>/` what is being written.
 
 Guarantee: a file gets under its unit's name only by `link` from the writer's own directory (gone when it was fenced)
-and never over another; what is removed is named by ids alone, and lies directly in the unit's own directory."""
+and never over another; a unit's directory is made, and a bad copy discarded, through the writer's own directory too, so
+that a worker that wakes late can do neither; what is removed is named by ids alone, and lies directly in the unit's own
+directory."""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterable, Sequence
+
+from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import buffer_name
 from tacc_sync.workspace import layout
-from tacc_sync.workspace.disk import Disk, Status
+from tacc_sync.workspace.disk import NO_DOCUMENT, Disk, Status
 from tacc_sync.workspace.recovery import remove_tree
+
+# Inside a unit's directory below `.part/<worker>/`: neither is a file's name.
+NEW = "new"
+BAD = ".bad"
 
 
 def path(unit: str, index: int) -> str:
@@ -26,7 +36,7 @@ def prepare(disk: Disk, worker: str, unit: str) -> None:
     for left in disk.names(layout.part(worker)):
         remove_tree(disk, f"{layout.part(worker)}/{left}")
     _make(disk, f"{layout.part(worker)}/{unit}")
-    _make(disk, unit)
+    _make_through(disk, f"{layout.part(worker)}/{unit}/{NEW}", unit)
 
 
 def place(disk: Disk, worker: str, unit: str, index: int, digest_of_part: dict[str, str]) -> bool:
@@ -36,7 +46,7 @@ def place(disk: Disk, worker: str, unit: str, index: int, digest_of_part: dict[s
         disk.link(source, target)
     except FileExistsError:
         # A lost reply, or a worker that was fenced after it had placed the same file.
-        if disk.digest(target, digest_of_part) != digest_of_part:
+        if digest(disk, target, digest_of_part) != digest_of_part:
             return False
     try:
         disk.unlink(source)
@@ -46,10 +56,41 @@ def place(disk: Disk, worker: str, unit: str, index: int, digest_of_part: dict[s
     return True
 
 
+def digest(disk: Disk, path: str, algorithms: Iterable[str]) -> dict[str, str] | None:
+    """Hashes of a copy in the buffer; None when it is gone, or is no plain file."""
+    try:
+        return disk.digest(path, algorithms)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno not in NO_DOCUMENT:
+            raise
+        return None
+
+
 def clear_part(disk: Disk, worker: str, unit: str) -> None:
     """Remove what a session left behind, for good: after a power loss it would lie there unreserved."""
     remove_tree(disk, f"{layout.part(worker)}/{unit}")
     disk.sync(layout.part(worker))
+
+
+def discard(disk: Disk, worker: str, unit: str, index: int) -> None:
+    """Remove a copy that is no good; content when it is gone. FileNotFoundError when we were fenced: then what lies
+    there now may be another worker's good one. A directory is a stranger's, and left to a person."""
+    found = status(disk, unit, index)
+    if found is not None and found.kind == "directory":
+        return
+    _make(disk, f"{layout.part(worker)}/{unit}")
+    bad = f"{layout.part(worker)}/{unit}/{buffer_name(index)}{BAD}"
+    try:
+        disk.rename(path(unit, index), bad)
+    except FileNotFoundError:
+        if disk.status(layout.part(worker)) is None:
+            raise
+    try:
+        disk.unlink(bad)
+    except FileNotFoundError:
+        return
 
 
 def status(disk: Disk, unit: str, index: int) -> Status | None:
@@ -58,20 +99,22 @@ def status(disk: Disk, unit: str, index: int) -> Status | None:
 
 
 def remove(disk: Disk, unit: str, index: int) -> bool:
-    """Remove a file of a unit; False when it is gone already."""
+    """Remove a file of a unit; False when it is gone already, or is a directory, which was never ours."""
     try:
         disk.unlink(path(unit, index))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return False
     return True
 
 
 def remaining(disk: Disk, unit: str) -> list[str]:
-    """What lies in a unit's directory; [] also when there is none."""
+    """What lies in a unit's directory; [] also when there is none, `.` when something else is in its place."""
     try:
         return sorted(disk.names(unit))
     except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        return ["."]
 
 
 def close(disk: Disk, unit: str) -> None:
@@ -95,4 +138,37 @@ def _make(disk: Disk, directory: str) -> None:
     except FileExistsError:
         found = disk.status(directory)
         if found is None or found.kind != "directory":
-            raise NotADirectoryError(20, "is in the way of a unit's directory", directory) from None
+            raise stranger(disk, directory, ["."]) from None
+
+
+def stranger(disk: Disk, unit: str, names: Sequence[str]) -> WorkFault:
+    """The fault of a unit in whose directory (or in whose place: `.`) lies what is not its own."""
+    what = "lies what is not the unit's" if list(names) != ["."] else "there is no directory but something else"
+    shown = ", ".join(map(ascii, names[:5]))
+    return WorkFault(
+        "BUFFER-STRANGER",
+        f"in the buffer directory of this unit {what}: {shown}",
+        f"look at {disk.root}/{unit}, move it away, then `tacc-sync quarantine release {unit}`",
+    )
+
+
+def _make_through(disk: Disk, ours: str, directory: str) -> None:
+    if disk.status(directory) is None:
+        _make(disk, ours)
+        try:
+            disk.rename(ours, directory)
+        except FileNotFoundError:
+            # A lost reply shows so.
+            if disk.status(directory) is None:
+                raise
+        except NotADirectoryError:
+            raise stranger(disk, directory, ["."]) from None
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            disk.rmdir(ours)
+    found = disk.status(directory)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, "a unit's directory was taken away", directory)
+    if found.kind != "directory":
+        raise stranger(disk, directory, ["."])

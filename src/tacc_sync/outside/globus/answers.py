@@ -18,6 +18,8 @@ from tacc_sync.rules.tasks import TaskView
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+END_OF_TIME = 32_503_680_000.0  # the year 3000
+LONGEST_CHECKSUM = 256
 STATUSES = ("ACTIVE", "INACTIVE", "SUCCEEDED", "FAILED")
 
 
@@ -60,20 +62,22 @@ def text(doc: Mapping[str, Any], key: str, what: str) -> str:
 
 
 def number(doc: Mapping[str, Any], key: str) -> int | None:
-    """A whole number, or None when there is none; `true` is none."""
+    """A whole number, or None when there is none; `true` is none, and neither is what no counter can hold."""
     value = doc.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
 def epoch(said: object) -> float | None:
-    """Epoch seconds of a time as the service writes it; without a zone it is UTC. None when it is no time."""
+    """Epoch seconds of a time as the service writes it; without a zone it is UTC. None when it is no time, or none
+    that the service could have seen."""
     if not isinstance(said, str):
         return None
     try:
         when = datetime.fromisoformat(said.strip())
-    except ValueError:
+        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return seconds if 0 <= seconds < END_OF_TIME else None
 
 
 def task_view(data: object) -> TaskView:
@@ -131,8 +135,8 @@ def transferred(data: object) -> Transferred:
         source=str(doc.get("source_path") or ""),
         destination=destination,
         size=number(doc, "size"),
-        checksum=checksum.strip().lower() if isinstance(checksum, str) and checksum.strip() else None,
-        algorithm=algorithm_name(doc.get("checksum_algorithm")),
+        checksum=plain(checksum, LONGEST_CHECKSUM).lower() or None if isinstance(checksum, str) else None,
+        algorithm=algorithm_name(plain(doc.get("checksum_algorithm") or "", LONGEST_CHECKSUM)),
     )
 
 

@@ -55,7 +55,8 @@ class Answer:
                 continue
             # The last words of a dying session may lack their line end; data without one are cut off.
             last_words = [said for said in ear.hear(rest) if isinstance(said, Trouble)]
-            self.troubles += last_words
+            for trouble in last_words:
+                self.is_trouble(trouble.code, trouble.text)
             if not last_words:
                 self.is_strange(f"cut off inside of a line: {rest!r}")
 
@@ -69,8 +70,8 @@ class Answer:
     def said(self, stream: int, said: Said) -> None:
         """One thing that hsi said."""
         match said:
-            case Trouble():
-                self.troubles.append(said)
+            case Trouble(code, text):
+                self.is_trouble(code, text)
             case Echo():
                 self.echoed = True
             case Unknown(text):
@@ -85,7 +86,12 @@ class Answer:
     def is_strange(self, text: str) -> None:
         """Remember a line that we can't explain; a flood of them is cut short."""
         if len(self.strange) < MOST_STRANGE_LINES:
-            self.strange.append(text if len(text) <= 400 else f"{text[:400]}...")
+            self.strange.append(short(text))
+
+    def is_trouble(self, code: str, text: str) -> None:
+        """Remember what is the matter with the session; of a flood only the first lines, and every code."""
+        if len(self.troubles) < MOST_STRANGE_LINES or code not in {trouble.code for trouble in self.troubles}:
+            self.troubles.append(Trouble(code, short(text)))
 
     def trouble(self) -> tuple[str, str] | None:
         """The trouble of the whole session: its most telling code, and all the lines."""
@@ -101,6 +107,11 @@ class Answer:
         shown = " | ".join(repr(line) for line in self.strange[:5])
         more = len(self.strange) - 5
         return shown + (f" and {more} more" if more > 0 else "")
+
+
+def short(text: str) -> str:
+    """A line for a message: no stranger makes it longer than a few lines."""
+    return text if len(text) <= 400 else f"{text[:400]}..."
 
 
 def is_trash(path: str) -> bool:

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tacc_sync.outside.hpss import hsi_commands
-from tacc_sync.outside.hpss.hsi_answers import Answer
+from tacc_sync.outside.hpss.hsi_answers import Answer, short
 from tacc_sync.outside.hpss.hsi_lines import Dialect
 from tacc_sync.outside.hpss.hsi_said import Complaint, Echo, Got, Noise, Said
 from tacc_sync.outside.hpss.interface import Fetch, Fetched
 
+# Of one file; they go into its unit's document.
+MOST_ERRORS = 10
 _ENDS_A_PATH = frozenset(" \t'\"`:,;)")
 
 
@@ -58,11 +60,16 @@ class GetsAnswer(Answer):
                 if at is None:
                     self.is_strange(f"{text} {path}".strip())
                 else:
-                    self.errors[at].append(text)
+                    self._is_wrong(at, text)
             case Noise():
                 pass
             case _:
                 self.is_strange(f"not the answer to a get: {said}")
+
+    def _is_wrong(self, index: int, text: str) -> None:
+        errors = self.errors[index]
+        if len(errors) < MOST_ERRORS and short(text) not in errors:
+            errors.append(short(text))
 
     def _named(self, text: str) -> int | None:
         """The file whose path a message holds: the longest, for one path may begin like another."""
