@@ -469,7 +469,9 @@ def test_what_is_left_running_at_the_end_is_ended(hsi, tmp_path):
 
 
 def test_several_sessions_at_once(hsi, tmp_path):
-    archive = hsi("for line in lines:\n    time.sleep(0.2); say(put(line, 'x' * 7))\n", leash_seconds=30, stall_seconds=60)
+    archive = hsi(
+        "for line in lines:\n    time.sleep(0.2); say(put(line, 'x' * 7))\n", leash_seconds=30, stall_seconds=60
+    )
     sessions = {}
 
     def run(name):

@@ -507,3 +507,29 @@ def test_a_higher_priority_overtakes(house):
     house.run("syncer")
     house.run()
     assert [session[0] for session in house.hpss.sessions] == [f"{SOURCE}/high/b", f"{SOURCE}/low/a"]
+
+
+def test_a_request_whose_listing_breaks_off_holds_up_no_other(house):
+    house.archive("/home/projects/sick/x", b"x")
+    house.archive("/home/projects/well/y", b"y")
+    list_trees = house.hpss.list_trees
+
+    def sick(roots):
+        if "/home/projects/sick" in roots:
+            raise WorldFault("HPSS-LISTING-BROKEN", "the listing broke off")
+        return list_trees(roots)
+
+    house.hpss.list_trees = sick
+    house.drop("a.json", source="/home/projects/sick")
+    house.drop("b.json", source="/home/projects/well")
+    syncer = house.component("syncer")
+    syncer.step()
+    syncer.step()
+    with pytest.raises(WorldFault, match="broke off"):
+        syncer.step()
+    house.run("retriever", "globus_xfer", "reaper", "finisher")
+    assert house.delivered() == {"y": b"y"}
+    assert len(house.tree("inbox")) == 1
+    house.hpss.list_trees = list_trees
+    house.run()
+    assert house.delivered() == {"x": b"x", "y": b"y"}

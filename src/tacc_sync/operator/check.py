@@ -198,9 +198,12 @@ class Checker:
                 self._leftover(reading, name, "nothing of ours")
         for label in sorted(queues.cartridges(disk)):
             try:
-                reading.cartridges[label] = disk.read(f"{layout.CARTRIDGES}/{label}", 4096).decode("utf-8", "replace")
+                holder = queues.read_document(disk, f"{layout.CARTRIDGES}/{label}", 4096)
             except FileNotFoundError:
                 continue
+            except BadDocument:
+                holder = b""
+            reading.cartridges[label] = holder.decode("utf-8", "replace")
 
     def _leftover(self, reading: Reading, name: str, what: str) -> None:
         claims = [

@@ -18,7 +18,7 @@ from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.interface import Host
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Request
 from tacc_sync.rules.faults import EX_USAGE, OperatorFault
-from tacc_sync.rules.identity import SUFFIX, request_key
+from tacc_sync.rules.identity import SUFFIX, is_key, request_key
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.progress import Amount, Standing
 from tacc_sync.rules.rates import Tempo, seconds_left
@@ -119,6 +119,9 @@ class Reader:
                 unreadable.append(path)
             return
         key = request_key(request.request_id)
+        if not is_key(key):
+            unreadable.append(path)
+            return
         if state == "quarantined":
             if key in found:
                 return

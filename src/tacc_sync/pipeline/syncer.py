@@ -13,7 +13,7 @@ from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, Listing, Refused
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import batches, documents, legacy, selection
 from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange
-from tacc_sync.rules.faults import Fault, WorkFault
+from tacc_sync.rules.faults import Fault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, printable, request_key
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import FINISHED, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
@@ -22,9 +22,11 @@ from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.home import STAGING, create_once, make_directory
 from tacc_sync.workspace.quarantine import quarantine_stranger, why
-from tacc_sync.workspace.recovery import publish, remove_tree
+from tacc_sync.workspace.recovery import publish, remove_tree, unique_entry
 
 ADMITTED = "admitted.json"
+# Seconds until a request is listed again whose listing broke off.
+LISTING_PAUSE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +44,24 @@ class Syncer:
         self._bench = bench
         self._hpss = hpss
         self._looks: dict[str, _Look] = {}
+        self._resting: dict[str, tuple[float, WorldFault]] = {}
 
     def step(self) -> Step:
         """Take the first request of the inbox that can be taken."""
         disk = self._bench.disk
         names = sorted(name for name in disk.names(INBOX) if _is_request(name))
         self._looks = {name: look for name, look in self._looks.items() if name in names}
+        now = self._bench.home.clock.now()
+        self._resting = {n: rest for n, rest in self._resting.items() if n in names and rest[0] > now}
         waits: Waits | None = None
         for name in names:
-            step = self._consider(name)
+            step = None if name in self._resting else self._consider(name)
             if isinstance(step, Moved):
                 return step
             waits = waits or step
+        if self._resting and waits is None:
+            # Nothing else to do than to wait for HPSS to list what was asked for.
+            raise next(iter(self._resting.values()))[1]
         return waits or Waits("requests in inbox")
 
     def _consider(self, name: str) -> Step | None:
@@ -145,10 +153,23 @@ class Syncer:
             listing = self._list(request)
             chosen = selection.select(request, listing.files)
             strange = self._strange(request, listing.refused)
+            hashes = self._hpss.hashes([file.path for file in chosen.files])
         except WorkFault as fault:
             return self._quarantine_claimed(claimed, fault)
-        hashes = self._hpss.hashes([file.path for file in chosen.files])
+        except WorldFault as fault:
+            if fault.code != "HPSS-LISTING-BROKEN":
+                raise
+            return self._let_rest(claimed, fault)
         return self._plan(claimed, request, chosen, hashes, strange)
+
+    def _let_rest(self, claimed: str, fault: WorldFault) -> Step:
+        """It may be this tree alone that cannot be listed: the others behind it in the inbox are not held up."""
+        home = self._bench.home
+        entry = unique_entry(claimed.rpartition("/")[2], home.host.token())
+        home.move(claimed, f"{INBOX}/{entry}")
+        self._resting[entry] = (home.clock.now() + LISTING_PAUSE, fault)
+        self._bench.report("listing_broken", component="syncer", path=entry, code=fault.code, text=fault.text)
+        return Moved(f"put {entry} back")
 
     def _must_be_new(self, request: Request) -> None:
         """Refuse an id that is in use; a request that was drained in the middle of its planning is let through."""

@@ -37,6 +37,16 @@ class Struct(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Base of all documents: unknown fields are an error, defaults are not written."""
 
 
+_Kind = TypeVar("_Kind")
+
+
+def readable(kind: type[_Kind]) -> type[_Kind]:
+    """Work out now how a document is read. msgspec would do so when the first one is read, and crashes the process when
+    two threads do it at once."""
+    msgspec.json.Decoder(kind)
+    return kind
+
+
 class Why(Struct, kw_only=True):
     """Why something failed or waits: a code of the runbook, and words for people."""
 
@@ -45,6 +55,7 @@ class Why(Struct, kw_only=True):
     at: str = ""
 
 
+@readable
 class Admission(Struct, kw_only=True):
     """Proof that this copy of a request is the one that owns its id in the workspace."""
 
@@ -82,6 +93,7 @@ class Result(Struct, kw_only=True):
     abandoned_bytes: int = 0
 
 
+@readable
 class Request(Struct, kw_only=True):
     """What the operator asks for. See docs/workspace.md, which describes each field."""
 
@@ -157,6 +169,7 @@ class Task(Struct, kw_only=True):
     status: str = ""
 
 
+@readable
 class Work(Struct, kw_only=True):
     """A work unit: some files of one tape (or of one set of tapes), in tape order.
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from tacc_sync.rules.documents import VERSION, BadDocument, Request, Struct, decode_exactly, fields_of
+from tacc_sync.rules.documents import VERSION, BadDocument, Request, Struct, decode_exactly, fields_of, readable
 from tacc_sync.rules.patterns import BadPattern
 from tacc_sync.rules.validity import is_within, validate, why_bad_path
 
@@ -27,6 +27,7 @@ _BEHIND = {"include[0]": "pattern", "created_at": "date_created", "source": "", 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
+@readable
 class _TheirRequest(Struct, kw_only=True):
     request_id: str
     date_created: str
@@ -50,6 +51,7 @@ class _TheirFile(Struct, kw_only=True):
     checksum: _TheirChecksum | None = None
 
 
+@readable
 class _TheirWork(Struct, kw_only=True):
     work_id: str
     request_id: str

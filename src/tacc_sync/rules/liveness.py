@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tacc_sync.rules.documents import Struct
+from tacc_sync.rules.documents import Struct, readable
 
 
 class Lease(NamedTuple):
@@ -28,6 +28,7 @@ class Lease(NamedTuple):
 SUICIDE_SHARE = 0.5
 
 
+@readable
 class Heartbeat(Struct, kw_only=True):
     """`claims/<worker>/heartbeat.json`: who it is, that it lives, and what it waits for."""
 
@@ -49,6 +50,7 @@ class Heartbeat(Struct, kw_only=True):
     next: str = ""
 
 
+@readable
 class Seen(Struct, kw_only=True):
     """What an observer noted: this beat number, first seen at this uptime of this boot of its host."""
 

@@ -52,6 +52,7 @@ DIRECTORIES = (
 )
 
 
+@documents.readable
 class Format(documents.Struct, kw_only=True):
     """`format.json`: which version of the layout this is, and which workspace (a random id)."""
 

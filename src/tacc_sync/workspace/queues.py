@@ -86,6 +86,7 @@ def read_why(disk: Disk, path: str) -> Why | None:
     return found.first if found is not None else None
 
 
+@documents.readable
 class WhyDocument(documents.Struct, kw_only=True):
     """`<name>.why.json` in quarantine: the reason, the remedy, and whose document it is about."""
 

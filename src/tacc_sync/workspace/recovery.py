@@ -193,7 +193,7 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
     for queue in CLAIMABLE:
         for entry in _names(disk, f"{owner_path}/{queue}"):
             # Names in the inbox are strangers' choice: somebody may have dropped another file of this name meanwhile.
-            target = _unique(entry, home.host.token()) if queue == INBOX else entry
+            target = unique_entry(entry, home.host.token()) if queue == INBOX else entry
             _rename_if_there(disk, f"{owner_path}/{queue}/{entry}", f"{queue}/{target}")
             report("claim_given_back", f"{queue}/{target}")
         disk.sync(queue)
@@ -255,7 +255,8 @@ def _note_of_part(name: str) -> str:
     return f"part~{name}"
 
 
-def _unique(entry: str, token: str) -> str:
+def unique_entry(entry: str, token: str) -> str:
+    """A name under which a request can go back to inbox, whatever somebody has dropped there meanwhile."""
     stem = shortened(entry.removesuffix(SUFFIX).partition("~")[0])
     return f"{stem}~{token}{SUFFIX}"
 
@@ -263,7 +264,7 @@ def _unique(entry: str, token: str) -> str:
 def _names(disk: Disk, directory: str) -> list[str]:
     try:
         return disk.names(directory)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
