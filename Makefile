@@ -11,12 +11,14 @@ DATA ?=
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check bench format requirements clean
+.PHONY: help demo test check simulate kills bench format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
 	@echo "make test                   the test suite"
 	@echo "make check                  ruff, mypy --strict, import-linter"
+	@echo "make simulate               the searches for holes in the protocol, in a simulated world (long)"
+	@echo "make kills                  real SIGKILLs and power losses; needs root and strace (long)"
 	@echo "make bench                  20,000 small files on 200 tapes: CPU, memory, mounts"
 	@echo "make format                 format the code"
 	@echo "make requirements           pin the requirements anew"
@@ -36,6 +38,12 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+simulate: $(READY)
+	$(BIN)/python -m pytest --timeout 0 tests/simulation
+
+kills: $(READY)
+	TACC_SYNC_KILLS=all $(BIN)/python -m pytest --timeout 0 tests/kills
 
 bench: $(READY)
 	$(BIN)/python bench/many_small_files.py

@@ -1,0 +1,176 @@
+"""Processes that do what `tacc-sync run` does: enter, recover, step the components, wait.
+
+`Solo` is one process with all components and one warden, in a straight line without any concurrency: enough for every
+search in which a process is killed and others take over. The scheduler's crews (schedule.py) are built of the same parts.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from sim_disk import SimDisk
+from world import Killed, SimClock, SimGlobus, SimHost, SimHpss, Violation
+
+from tacc_sync.outside.clock.interface import Clock  # noqa: F401  what SimClock implements
+from tacc_sync.pipeline.attempt import World as Edges
+from tacc_sync.pipeline.attempt import attempt, tidy
+from tacc_sync.pipeline.finisher import Finisher
+from tacc_sync.pipeline.globus_xfer import GlobusXfer
+from tacc_sync.pipeline.reaper import Reaper
+from tacc_sync.pipeline.retriever import Retriever
+from tacc_sync.pipeline.step import Bench, Moved
+from tacc_sync.pipeline.syncer import Syncer
+from tacc_sync.rules.faults import Fenced
+from tacc_sync.rules.route import COMPONENTS
+from tacc_sync.workspace.home import Home
+from tacc_sync.workspace.recovery import Recovery
+
+# What the others wait for when a worker's lease has run out and its calls have landed.
+LONG = 600.0
+
+
+class Hands:
+    """One process's edges."""
+
+    def __init__(self, world, process):
+        self.world, self.process = world, process
+        self.disk = SimDisk(world, process, world.ws, "/ws")
+        self.buffer = SimDisk(world, process, world.buffer, world.buffer_root)
+        self.clock, self.host = SimClock(world, process), SimHost(world, process)
+        self.hpss, self.globus = SimHpss(world, process), SimGlobus(world, process)
+        self.edges = Edges(self.disk, self.buffer, self.clock, self.host, world.settings, world.report)
+        self.threads = 0
+
+    def home(self, component):
+        self.threads += 1
+        return Home(self.disk, self.buffer, self.clock, self.host, component=component, thread=self.threads)
+
+    def component(self, name, home, wake=lambda _component: None):
+        bench = Bench(home, self.world.settings, self.world.report, wake)
+        match name:
+            case "syncer":
+                return Syncer(bench, self.hpss)
+            case "retriever":
+                return Retriever(bench, self.hpss)
+            case "globus_xfer":
+                return GlobusXfer(bench, self.globus)
+            case "reaper":
+                return Reaper(bench)
+            case _:
+                return Finisher(bench)
+
+    def recovery(self, home):
+        return Recovery(home, self.edges.lease, lambda event, what: self.world.report(event, what=what))
+
+
+class Solo:
+    """One process in which everybody takes a step in turn."""
+
+    def __init__(self, world, host, components=COMPONENTS):
+        self.world, self.names = world, components
+        self.process = world.start(host)
+        self.hands = Hands(world, self.process)
+        self.workers: dict[str, tuple] = {}
+        self.warden = None
+        self.recovery = None
+
+    def enter(self):
+        """Take up work; may be called again after a fault that kept somebody out."""
+        world = self.world
+        if self.warden is None:
+            warden = self.hands.home("recovery")
+            warden.enter()
+            self.warden, self.recovery = warden, self.hands.recovery(warden)
+        self._recover()
+        for name in self.names:
+            if name not in self.workers:
+                self._employ(name)
+        self.process.pulse = world.time
+
+    def _employ(self, name):
+        home = self.hands.home(name)
+        home.enter()
+        self.workers[name] = (home, self.hands.component(name, home))
+
+    def _recover(self):
+        try:
+            tidy(self.hands.edges, self.recovery.round)
+        except Fenced:
+            self.warden = None
+
+    def cycle(self):
+        """A step of everybody; True when anything moved, and else when something is due."""
+        moved, dues = False, []
+        for name in list(self.workers):
+            step = self.cycle_of(name)
+            if step is None or isinstance(step, Moved):
+                moved = True
+            elif step.due is not None:
+                dues.append(step.due)
+        return moved, dues
+
+    def cycle_of(self, name):
+        """A step of one worker; None when it was fenced."""
+        home, component = self.workers[name]
+        try:
+            return attempt(self.hands.edges, name, component, home)[0]
+        except Fenced:
+            self.world.report("fenced", worker=home.name)
+            del self.workers[name]
+            return None
+
+    def beat(self):
+        for home in [self.warden, *(home for home, _ in self.workers.values())]:
+            if home is not None:
+                try:
+                    tidy(self.hands.edges, home.beat)
+                except Fenced:
+                    home.lost = True
+        self.process.pulse = self.world.time
+
+    def run(self, done, seconds=100_000.0):
+        """Until done; at the end leave. Violation when that does not come."""
+        world = self.world
+        idle = 0
+        last = started = world.time
+        while world.time - started < seconds:
+            try:
+                self.enter()
+                moved, dues = self.cycle()
+            except OSError as error:
+                world.report("could_not_enter", text=str(error))
+                moved, dues = False, []
+            if world.time - last > 100:
+                self._recover_if_there()
+                self.beat()
+                last = world.time
+            if moved:
+                idle = 0
+                continue
+            if done(world):
+                self.leave()
+                return
+            idle += 1
+            now = self.hands.clock.now()
+            soonest = min((due - now for due in dues), default=LONG)
+            self.hands.clock.sleep(min(max(soonest, 1.0 if idle < 3 else 50.0), 100.0 if idle < 3 else LONG))
+        raise Violation(f"it does not come to rest: {world.events[-8:]}")
+
+    def _recover_if_there(self):
+        if self.recovery is not None:
+            self._recover()
+
+    def leave(self):
+        for home in [*(home for home, _ in self.workers.values()), self.warden]:
+            if home is not None:
+                tidy(self.hands.edges, home.leave)
+        self.world.end(self.process)
+
+
+def no_lock(home):
+    """Workers of one process are greenlets of one thread here: a lock of threads would wait for itself."""
+    home._beating = threading.RLock()
+    return home
+
+
+__all__ = ["Hands", "Killed", "Solo", "no_lock"]

@@ -1,0 +1,330 @@
+"""Several hosts, several processes, each component in each of them, under one seeded scheduler.
+
+Each worker is a greenlet; at each boundary the scheduler may let another one go on. Faults strike at drawn moments: a
+process is killed (its hsi with it, or not), stops for longer than its lease, the power fails, replies are lost, a disk
+fills, HPSS or Globus goes away. After the last fault all are killed, and one fresh process brings everything to its end.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from dataclasses import dataclass, field
+
+from crew import Hands, Solo
+from greenlet import getcurrent, greenlet
+from invariants import check, check_at_rest, check_tasks
+from searches import is_done
+from strikes import MUTATIONS, NEED_SPACE
+from world import DESTINATION, SOURCE, Killed, World, make_files, small_settings
+
+from tacc_sync.pipeline.attempt import attempt, tidy
+from tacc_sync.pipeline.step import Moved
+from tacc_sync.rules.faults import Fenced
+from tacc_sync.rules.route import COMPONENTS
+
+FAULTS = (
+    "kill",
+    "kill, hsi lives on",
+    "stall",
+    "power loss",
+    "lost reply",
+    "disk full",
+    "I/O error",
+    "ambiguous error",
+    "HPSS away",
+    "Globus away",
+    "new process",
+)
+HABITS = ("error", "nothing", "breaks", "short", "zeros", "silent")
+FATES = ("fails half-way", "cancelled", "garbage", "skips one", "no checksum", "forgotten")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A world and what happens in it: all that is needed to see it again."""
+
+    seed: int = 0
+    files: int = 4
+    tapes: int = 2
+    requests: int = 1
+    twins: bool = False
+    quota: int = 150
+    tasks: int = 3
+    skew: int = 0
+    processes: tuple[str, ...] = ("a", "b")
+    habits: tuple[str, ...] = ()
+    fates: tuple[str, ...] = ()
+    faults: tuple[tuple[int, str], ...] = ()
+    calls: int = 4000
+
+
+class Lock:
+    """A lock between greenlets."""
+
+    def __init__(self):
+        self.taken = False
+
+    def __enter__(self):
+        while self.taken:
+            getcurrent().parent.switch()
+        self.taken = True
+
+    def __exit__(self, *_):
+        self.taken = False
+
+
+@dataclass(eq=False)
+class Thread:
+    process: object
+    greenlet: object
+    wake: float = 0.0
+
+
+@dataclass(eq=False)
+class Crowd:
+    world: World
+    case: Case
+    random: random.Random
+    threads: list[Thread] = field(default_factory=list)
+    current: Thread | None = None
+    left: int = 0
+    stalled: dict = field(default_factory=dict)
+    doomed: dict = field(default_factory=dict)
+    strikes: list = field(default_factory=list)
+
+    # --- what the world calls
+
+    def hook(self, process, kind, path):
+        doomed = self.doomed.get(process)
+        if doomed is not None:
+            self.doomed[process] = doomed - 1
+            if doomed <= 0:
+                self.world.end(process)
+                raise Killed
+        for strike in self.strikes:
+            if strike[0] == "before" and kind in strike[1]:
+                self.strikes.remove(strike)
+                raise OSError(strike[2], "simulated", str(path))
+        self.left -= 1
+        if self.left < 0:
+            getcurrent().parent.switch()
+
+    def after(self, process, kind, path, flight):
+        if flight is None or flight.error is not None:
+            return
+        for strike in self.strikes:
+            if strike[0] == "after" and kind in MUTATIONS:
+                self.strikes.remove(strike)
+                if strike[2] == "lost":
+                    self.world.lose_reply(kind)
+                raise OSError(strike[2], "simulated", str(path))
+
+    def sleep(self, process, seconds):
+        self.current.wake = self.world.time + seconds
+        getcurrent().parent.switch()
+        if not process.alive:
+            raise Killed
+
+    # --- processes
+
+    def start(self, host):
+        world = self.world
+        process = world.start(host)
+        hands = Hands(world, process)
+        for main in (self._recover, self._pulse, *([self._work] * len(COMPONENTS))):
+            name = COMPONENTS[len([t for t in self.threads if t.process is process]) - 2] if main == self._work else ""
+            thread = Thread(process, None, world.time)
+            thread.greenlet = greenlet(lambda main=main, name=name: self._guard(main, hands, process, name))
+            self.threads.append(thread)
+
+    @staticmethod
+    def _guard(main, hands, process, name):
+        try:
+            main(hands, process, name)
+        except Killed:
+            pass
+
+    def _home(self, hands, process, component):
+        home = hands.home(component)
+        home._beating = Lock()
+        home.enter()
+        process.homes.append(home)
+        return home
+
+    def _recover(self, hands, process, _name):
+        while True:
+            try:
+                home = self._home(hands, process, "recovery")
+                recovery = hands.recovery(home)
+                while True:
+                    tidy(hands.edges, recovery.round)
+                    hands.clock.sleep(150.0)
+            except Fenced:
+                process.homes.remove(home)
+            except OSError:
+                hands.clock.sleep(60.0)
+
+    def _pulse(self, hands, process, _name):
+        section = self.world.settings.lease
+        while True:
+            landed = False
+            for home in list(process.homes):
+                try:
+                    home.beat()
+                    landed = True
+                except Fenced:
+                    home.lost = True
+                except OSError:
+                    pass
+            if landed or not process.homes:
+                process.pulse = self.world.time
+            hands.clock.sleep(section.beat)
+
+    def _work(self, hands, process, name):
+        while True:
+            home = None
+            try:
+                home = self._home(hands, process, name)
+                component = hands.component(name, home)
+                while True:
+                    step, fault = attempt(hands.edges, name, component, home)
+                    if isinstance(step, Moved):
+                        continue
+                    due = step.due - hands.clock.now() if step.due is not None else 300.0
+                    hands.clock.sleep(min(max(due, 1.0), 60.0 if fault else 300.0))
+            except Fenced:
+                process.homes.remove(home)
+                home.lost = True
+            except OSError:
+                hands.clock.sleep(60.0)
+
+    # --- the scheduler
+
+    def run(self):
+        world, rng = self.world, self.random
+        faults = sorted(self.case.faults)
+        world.hook, world.after, world.scheduler = self.hook, self.after, self
+        begun = world.count
+        while world.count - begun < self.case.calls:
+            while faults and faults[0][0] <= world.count - begun:
+                self._strike(faults.pop(0)[1])
+            self.threads = [thread for thread in self.threads if not thread.greenlet.dead]
+            now = world.time
+            ready = [t for t in self.threads if t.wake <= now and self.stalled.get(t.process, 0.0) <= now]
+            if not ready:
+                waking = [max(t.wake, self.stalled.get(t.process, 0.0)) for t in self.threads]
+                if not waking:
+                    self.start(rng.choice(self.case.processes))
+                    continue
+                world.advance(min(waking))
+                self._watchdogs()
+                continue
+            thread = rng.choice(ready)
+            self.left = rng.choice((0, 1, 3, 10, 30))
+            self.current = thread
+            thread.greenlet.switch()
+            if rng.random() < 0.02:
+                world.let_orphans_write()
+        world.hook = world.after = world.scheduler = None
+        for process in {thread.process for thread in self.threads}:
+            self._kill(process, leash=True)
+
+    def _watchdogs(self):
+        # Who slept for half a lease kills itself within a second; a few calls may still get through.
+        world = self.world
+        for process, until in list(self.stalled.items()):
+            if until <= world.time:
+                del self.stalled[process]
+                if process.alive and world.time - process.pulse >= world.settings.lease.lease / 2:
+                    self.doomed[process] = self.random.choice((0, 1, 5, 20, 60))
+
+    def _kill(self, process, *, leash):
+        self.world.end(process, leash=leash)
+        self.stalled.pop(process, None)
+        for thread in self.threads:
+            # One that has not begun yet needs no end.
+            if thread.process is process and thread.greenlet:
+                thread.greenlet.throw(Killed)
+        self.threads = [thread for thread in self.threads if thread.process is not process]
+
+    def _strike(self, fault):
+        world, rng = self.world, self.random
+        alive = [process for process in world.processes if process.alive]
+        match fault:
+            case "kill" | "kill, hsi lives on":
+                if alive:
+                    self._kill(rng.choice(alive), leash=fault == "kill")
+            case "stall":
+                if alive:
+                    self.stalled[rng.choice(alive)] = world.time + rng.choice((1000.0, 1900.0, 2800.0, 4000.0))
+            case "power loss":
+                for process in alive:
+                    self._kill(process, leash=True)
+                world.power_loss(
+                    ws=rng.choice((0.0, 0.5, 1.0)), buffer=rng.choice((0.0, 1.0)), zeros=rng.random() < 0.5
+                )
+            case "lost reply":
+                self.strikes.append(("after", None, "lost"))
+            case "ambiguous error":
+                self.strikes.append(("after", None, errno.EIO))
+            case "disk full":
+                self.strikes += [("before", NEED_SPACE, errno.ENOSPC)] * 5
+            case "I/O error":
+                self.strikes.append(("before", (*MUTATIONS, "read", "names", "sync"), errno.EIO))
+            case "HPSS away":
+                world.hpss.away_until = world.time + 3600
+            case "Globus away":
+                world.globus.away_until = world.time + 3600
+            case "new process":
+                self.start(rng.choice(self.case.processes))
+
+
+def make(case):
+    files = make_files(case.files, case.tapes, case.seed)
+    world = World(files, small_settings(quota=case.quota, tasks=case.tasks))
+    world.globus.at_once = max(case.tasks, 1)
+    world.checker = check
+    world.hosts["b"].offset = float(case.skew)
+    rng = random.Random(case.seed)
+    hashed = [path for path, file in files.items() if file.hash]
+    for habit in case.habits:
+        path = rng.choice(hashed if habit == "silent" else list(files))
+        world.hpss.habits.setdefault(path, []).append(habit)
+    world.globus.fates = list(case.fates)
+    if case.requests == 1:
+        world.drop()
+    else:
+        for n in range(2):
+            world.drop(f"r{n}.json", source=f"{SOURCE}/d{n}", destination=f"{DESTINATION}/d{n}")
+    if case.twins:
+        same = "0123abcd-4567-4abc-8def-0123456789ab"
+        for name in list(world.ws.directory("inbox").entries):
+            del world.ws.directory("inbox").entries[name]
+        for n in range(2):
+            world.drop(f"twin{n}.json", request_id=same)
+    return world
+
+
+def live(case):
+    """Let a world live through its faults, and bring it to its end; the world."""
+    world = make(case)
+    crowd = Crowd(world, case, random.Random(case.seed))
+    try:
+        for host in case.processes:
+            crowd.start(host)
+        crowd.run()
+    finally:
+        world.hook = world.after = world.scheduler = None
+        for process in world.processes:
+            crowd._kill(process, leash=True)
+    world.hpss.away_until = world.globus.away_until = 0.0
+    requests = case.requests if not case.twins else 1
+    Solo(world, "a").run(lambda world: is_done(world, requests))
+    survey = check_at_rest(world, quarantine=case.twins)
+    check_tasks(world)
+    assert len(survey.requests) >= requests
+    wanted = {path.replace(SOURCE, DESTINATION, 1): f.content for path, f in world.hpss.files.items()}
+    if world.globus.destination != wanted:
+        raise AssertionError("not all has arrived")
+    return world

@@ -1,0 +1,360 @@
+"""A sleeper and a recoverer: the sleeper Z stops at its step i, past its lease; the recoverer R takes it for dead, fences
+it, waits the grace, drains and goes on for j steps; then Z wakes for 1, 3 or all its steps; R ends, Z ends, others run dry.
+
+What Z had on the wire when it stopped lands within the grace, or when Z goes on, whichever comes first. Its hsi is ended
+by its lifeline half a lease after its last beat. Z is not made to kill itself, though a real worker would: the laws must
+hold without that, but for the session of hsi.
+"""
+
+from __future__ import annotations
+
+from crew import Hands, Solo
+from greenlet import getcurrent, greenlet
+from invariants import check_all_delivered
+from searches import Found, Tally, a_world, conclude, explain, is_done
+from world import Killed, Violation
+
+from tacc_sync.pipeline.attempt import attempt, tidy
+from tacc_sync.pipeline.step import Moved
+from tacc_sync.rules.faults import Fenced
+
+WAKES = (1, 3, 10**9)
+
+
+# --- where the pair begins
+
+
+def _at_once(world, components, reached):
+    """Run these components until a condition holds, then leave the workspace tidy."""
+    solo = Solo(world, "a", components)
+    for _ in range(200):
+        solo.enter()
+        for name in components:
+            solo.cycle_of(name)
+            if reached(world):
+                solo.leave()
+                return world
+        solo.hands.clock.sleep(1.0)
+    raise AssertionError("the beginning was not reached")
+
+
+def _count(world, place):
+    return sum(name.endswith(".json") for name in world.ws.directory(place).entries)
+
+
+def beginnings(**changes):
+    """name → (component, a world in which that component has something to do)."""
+
+    def fresh(files=3, tapes=1, **more):
+        return a_world(files, tapes, **{**changes, **more})
+
+    def ended(world):
+        return world.globus.tasks and not world.globus.live()
+
+    to_retriever = ("syncer", "retriever")
+    to_globus = (*to_retriever, "globus_xfer")
+    submitted = _at_once(fresh(), to_globus, lambda w: len(w.globus.tasks) >= 1)
+    submitted.advance(submitted.time + 200)
+    assert ended(submitted)
+    failing = fresh()
+    failing.globus.fates = ["fails half-way"]
+    failing = _at_once(failing, to_globus, lambda w: len(w.globus.tasks) >= 1)
+    failing.advance(failing.time + 200)
+    broken = fresh()
+    broken.hpss.habits = {min(broken.hpss.files): ["error"]}
+    return {
+        "syncer": ("syncer", fresh()),
+        "retriever": ("retriever", _at_once(fresh(), ("syncer",), lambda w: _count(w, "hpss_queue"))),
+        "globus_xfer submits": ("globus_xfer", _at_once(fresh(), to_retriever, lambda w: _count(w, "globus_queue"))),
+        "globus_xfer settles": ("globus_xfer", submitted),
+        "globus_xfer settles a failure": ("globus_xfer", failing),
+        "reaper": ("reaper", _at_once(fresh(), to_globus, lambda w: _count(w, "reaper_queue"))),
+        "reaper sends round": (
+            "reaper",
+            _at_once(broken, to_globus, lambda w: _count(w, "reaper_queue")),
+        ),
+        "finisher": (
+            "finisher",
+            _at_once(fresh(), (*to_globus, "reaper"), lambda w: not any(map(w.busy, ("hpss", "globus", "reaper")))),
+        ),
+    }
+
+
+# --- the two
+
+
+class Sleeper:
+    """Z: one worker, in a greenlet of its own."""
+
+    def __init__(self, world, component, moves=1):
+        self.world, self.component, self.moves = world, component, moves
+        self.process = world.start("a")
+        self.hands = Hands(world, self.process)
+        self.home = self.hands.home(component)
+        self.home.enter()
+        self.left = 0
+        self.steps = 0
+        self.greenlet = greenlet(self._run)
+
+    def _run(self):
+        edges, home = self.hands.edges, self.home
+        work = self.hands.component(self.component, home)
+        try:
+            moves = 0
+            for _ in range(8):
+                step, _ = attempt(edges, self.component, work, home)
+                moves += isinstance(step, Moved)
+                if not isinstance(step, Moved) or moves >= self.moves:
+                    break
+            tidy(edges, home.leave)
+        except (Fenced, Killed):
+            pass
+        self.world.end(self.process)
+
+    def hook(self, process, kind, path):
+        if process is self.process:
+            if self.left <= 0:
+                getcurrent().parent.switch()
+            self.left -= 1
+            self.steps += 1
+
+    def go(self, steps):
+        """Run for so many boundaries; False when it has ended."""
+        self.left = steps
+        if not self.greenlet.dead:
+            self.greenlet.switch()
+        return not self.greenlet.dead
+
+    def kill(self):
+        if not self.greenlet.dead:
+            self.world.end(self.process)
+            if self.greenlet:
+                self.greenlet.throw(Killed)
+
+
+class Harmless(BaseException):
+    """Z ended without having changed anything after it woke: the rest is R alone, which one schedule has tried."""
+
+
+def recover(world, component, host="b", moves=4):
+    """R: sees that the beats have stopped, fences, waits, drains, and does the work."""
+    process = world.start(host)
+    hands = Hands(world, process)
+    warden = hands.home("recovery")
+    warden.enter()
+    recovery = hands.recovery(warden)
+    lease = world.settings.lease
+    recovery.round()
+    yield process
+    recovery.round()
+    recovery.round()
+    hands.clock.sleep(lease.grace)
+    recovery.round()
+    home = hands.home(component)
+    home.enter()
+    work = hands.component(component, home)
+    for _ in range(moves):
+        step, _ = attempt(hands.edges, component, work, home)
+        if not isinstance(step, Moved):
+            break
+    tidy(hands.edges, home.leave)
+    tidy(hands.edges, warden.leave)
+    world.end(process)
+
+
+class Recoverer:
+    """Runs R in the main greenlet, and wakes Z at R's step j."""
+
+    def __init__(self, world, sleeper, component):
+        self.world, self.sleeper, self.j, self.wake = world, sleeper, -1, 0
+        self.steps = 0
+        self.parts = recover(world, component)
+        world.hook = self.hook
+        self.process = next(self.parts)
+        # The lease runs out. What Z has on the wire it has sent just now.
+        flight, sleeper.process.flight = sleeper.process.flight, None
+        world.advance(world.time + world.settings.lease.lease)
+        if flight is not None:
+            flight.since = world.time
+            sleeper.process.flight = flight
+
+    def hook(self, process, kind, path):
+        self.sleeper.hook(process, kind, path)
+        if process is getattr(self, "process", None):
+            process.pulse = self.world.time
+            if self.steps == self.j:
+                self.where = f"{kind} {path}"
+                self.steps += 1
+                before = self.world.version, len(self.world.hpss.sessions)
+                if not self.sleeper.go(self.wake) and before == (self.world.version, len(self.world.hpss.sessions)):
+                    # It found itself fenced and has changed nothing: R goes on as if there had been no Z.
+                    raise Harmless
+            else:
+                self.steps += 1
+
+    def run(self, j, wake):
+        """True when step j was reached."""
+        self.j, self.wake = j, wake
+        for _ in self.parts:
+            pass
+        return self.steps > j
+
+
+def fingerprint(world):
+    ws = frozenset(
+        (path, file.content)
+        for path, file in world.ws.below()
+        if not path.endswith("heartbeat.json") and not path.startswith("observed/")
+    )
+    buffer = frozenset((path, file.content) for path, file in world.buffer.below())
+    dirs = frozenset(world.buffer.root.entries), frozenset(world.ws.directory("claims").entries)
+    tasks = tuple((task.status, task.order.label) for task in world.globus.tasks.values())
+    return hash((ws, buffer, dirs, tasks, len(world.globus.destination)))
+
+
+def schedule(base, component, i, j, wake, tally, seen, *, where=None):
+    """One schedule; (Z reached i, R reached j)."""
+    world = base.clone()
+    what = f"Z = {component} sleeps at its step {i}, wakes at R's step {j} for {wake if wake < 10**9 else 'all'} steps"
+    sleeper = Sleeper(world, component)
+    world.hook = sleeper.hook
+    recoverer = None
+    reached_j = False
+    try:
+        alive = sleeper.go(i)
+        if not alive:
+            return False, False
+        recoverer = Recoverer(world, sleeper, component)
+        reached_j = recoverer.run(j, wake)
+        if reached_j:
+            sleeper.go(10**9)
+        sleeper.kill()
+        world.hook = None
+        tally.tried += 1
+        mark = fingerprint(world)
+        if mark not in seen:
+            Solo(world, "c").run(is_done)
+            check_all_delivered(world)
+            seen.add(mark)
+    except Harmless:
+        reached_j = True
+        tally.tried += 1
+    except Violation as violation:
+        at = getattr(recoverer, "where", "")
+        tally.found.append(explain(world, f"{what} ({at})", violation))
+        world.hook = None
+    finally:
+        world.checker = None
+        sleeper.kill()
+        tally.calls += world.count - base.count
+    return True, reached_j
+
+
+def every_pair(base, component, *, wakes=WAKES, stride=1, offset=0, limit=3, first=0):
+    """All i, all j (or every `stride`-th, beginning at a place that moves with i)."""
+    tally, seen = Tally(limit), set()
+    i = first
+    while True:
+        most = 0
+        for wake in wakes:
+            j = (i + offset) % stride
+            while True:
+                reached_i, reached_j = schedule(base, component, i, j, wake, tally, seen)
+                if not reached_i:
+                    tally.boundaries = max(tally.boundaries, i)
+                    return conclude(tally)
+                most = max(most, j)
+                if len(tally.found) >= limit:
+                    raise Found("\n\n".join(tally.found))
+                if not reached_j:
+                    break
+                j += stride
+        i += 1
+
+
+def every_late(base, component, *, limit=3):
+    """Z stops at each of its steps, and wakes when the others have long finished everything."""
+    tally = Tally(limit)
+    for i in range(10**6):
+        world = base.clone()
+        sleeper = Sleeper(world, component)
+        world.hook = sleeper.hook
+        try:
+            if not sleeper.go(i):
+                tally.boundaries = i
+                sleeper.kill()
+                break
+            flight, sleeper.process.flight = sleeper.process.flight, None
+            world.advance(world.time + world.settings.lease.lease)
+            if flight is not None:
+                flight.land()
+                sleeper.process.flight = flight
+            # For us: the others have to clear away after it too. No other host can know.
+            world.hosts["a"].alive.discard(sleeper.process.pid)
+            Solo(world, "b").run(is_done)
+            check_all_delivered(world)
+            sleeper.go(10**9)
+            world.hook = None
+            Solo(world, "c").run(is_done)
+            check_all_delivered(world)
+        except Violation as violation:
+            tally.found.append(
+                explain(world, f"Z = {component} sleeps at its step {i} till all is finished", violation)
+            )
+        finally:
+            world.hook = world.checker = None
+            sleeper.kill()
+        tally.tried += 1
+        tally.calls += world.count - base.count
+        if len(tally.found) >= limit:
+            break
+    return conclude(tally)
+
+
+def every_two(base, component, other=None, *, stride=1, offset=0, limit=3, moves=2, finish=check_all_delivered):
+    """Two living workers: A stops at its step i, B goes on up to its step j, A ends its work, B ends, others run dry."""
+    tally, seen = Tally(limit), set()
+    other = other or component
+    i = 0
+    while True:
+        j = (i + offset) % stride
+        while True:
+            world = base.clone()
+            first, second = Sleeper(world, component, moves), Sleeper(world, other, moves)
+
+            def hook(process, kind, path, first=first, second=second):
+                first.hook(process, kind, path)
+                second.hook(process, kind, path)
+
+            world.hook = hook
+            try:
+                if not first.go(i):
+                    tally.boundaries = i
+                    first.kill()
+                    second.kill()
+                    return conclude(tally)
+                alive = second.go(j)
+                first.go(10**9)
+                second.go(10**9)
+                world.hook = None
+                tally.tried += 1
+                mark = fingerprint(world)
+                if mark not in seen:
+                    Solo(world, "c").run(is_done)
+                    finish(world)
+                    seen.add(mark)
+            except Violation as violation:
+                what = f"A = {component} stops at its step {i}, B = {other} at its step {j}"
+                tally.found.append(explain(world, what, violation))
+                alive = True
+            finally:
+                world.hook = world.checker = None
+                first.kill()
+                second.kill()
+                tally.calls += world.count - base.count
+            if len(tally.found) >= limit:
+                raise Found("\n\n".join(tally.found))
+            if not alive:
+                break
+            j += stride
+        i += 1

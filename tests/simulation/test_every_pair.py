@@ -1,0 +1,74 @@
+"""Every pair of a sleeper and a recoverer, for each component: the sleeper stops at each of its steps i, past its lease; the
+recoverer fences it, waits the grace, drains and does its work; at its step j the sleeper wakes for 1, 3 or all of its steps.
+
+All i; all j with `SIMULATION_STRIDE=1` (so does `make simulate MINUTES=60`), else each n-th j, beginning elsewhere for each i,
+so that all of them are met with some i. A failure prints i, j, the number of steps, the calls at which both stood, the law
+that broke, the last events, and what lies where; the same test prints the same again.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+
+import pytest
+from budget import SEED, told
+from pairs import beginnings, every_late, every_pair, every_two
+from searches import Found
+
+pytestmark = pytest.mark.timeout(7200)
+
+STRIDE = int(os.environ.get("SIMULATION_STRIDE", "20"))
+NAMES = (
+    "syncer",
+    "retriever",
+    "globus_xfer submits",
+    "globus_xfer settles",
+    "globus_xfer settles a failure",
+    "reaper",
+    "reaper sends round",
+    "finisher",
+)
+
+
+@functools.cache
+def bases():
+    return beginnings()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sleeper_and_recoverer(name):
+    started = time.monotonic()
+    component, base = bases()[name]
+    try:
+        tally = every_pair(base, component, stride=STRIDE, offset=SEED)
+    except Found as found:
+        pytest.fail(f"{name}: {found}", pytrace=False)
+    told(f"every pair: {name}", tally, started)
+    assert tally.tried > 15_000 / STRIDE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sleeper_that_wakes_when_all_is_finished(name):
+    started = time.monotonic()
+    component, base = bases()[name]
+    try:
+        tally = every_late(base, component)
+    except Found as found:
+        pytest.fail(f"{name}: {found}", pytrace=False)
+    told(f"every pair, woken at the end: {name}", tally, started)
+    assert tally.tried > 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_living_workers(name):
+    """Both of one component, and neither was ever silent: what the turn, cartridges, slots and exclusive names are for."""
+    started = time.monotonic()
+    component, base = bases()[name]
+    try:
+        tally = every_two(base, component, stride=STRIDE, offset=SEED)
+    except Found as found:
+        pytest.fail(f"{name}: {found}", pytrace=False)
+    told(f"every two: {name}", tally, started)
+    assert tally.tried > 2000 / STRIDE

@@ -1,0 +1,69 @@
+"""Random worlds: several hosts and processes, all components at once, bad habits of the archive and of the transfer service,
+and kills, stalls beyond the lease, power losses, lost replies and full disks at drawn moments.
+
+A failure is shrunk by Hypothesis and printed as `Case(...)`, which is the whole reproducer:
+`python -c "import crowd; from crowd import Case; crowd.live(Case(...))"` in this directory. In CI the same worlds are drawn
+each time; `SIMULATION_SEED` draws others, `SIMULATION_SCALE` more.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from budget import SCALE, SEED, told
+from crowd import FATES, FAULTS, HABITS, Case, live
+from hypothesis import HealthCheck, given, settings
+from hypothesis import seed as hypothesis_seed
+from hypothesis import strategies as st
+from searches import Tally
+from world import Violation
+
+pytestmark = pytest.mark.timeout(7200)
+
+WORLDS = max(20, round(500 * SCALE))
+
+cases = st.builds(
+    Case,
+    seed=st.integers(0, 2**32 - 1),
+    files=st.integers(2, 6),
+    tapes=st.integers(1, 3),
+    requests=st.sampled_from((1, 1, 2)),
+    twins=st.sampled_from((False,) * 9 + (True,)),
+    quota=st.sampled_from((0, 100, 150, 400)),
+    tasks=st.integers(1, 3),
+    skew=st.sampled_from((0, 3600, -3600)),
+    processes=st.sampled_from((("a",), ("a", "b"), ("a", "a", "b"))),
+    habits=st.lists(st.sampled_from(HABITS), max_size=3).map(tuple),
+    fates=st.lists(st.sampled_from(FATES), max_size=3).map(tuple),
+    faults=st.lists(st.tuples(st.integers(0, 4000), st.sampled_from(FAULTS)), max_size=6).map(tuple),
+    calls=st.just(4000),
+)
+
+
+def test_random_worlds():
+    tally = Tally()
+    started = time.monotonic()
+
+    @settings(
+        max_examples=WORLDS,
+        derandomize=SEED == 0,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    @given(cases)
+    def search(case):
+        tally.tried += 1
+        try:
+            world = live(case)
+        except Violation as violation:
+            raise AssertionError(f"{violation}") from None
+        tally.boundaries += world.count
+        tally.calls += world.count
+
+    # With derandomize no seed may be given.
+    (hypothesis_seed(SEED)(search) if SEED else search)()
+    told("random worlds", tally, started)
+    assert tally.tried >= WORLDS
