@@ -80,7 +80,7 @@ def service(tmp_path_factory):
     assert (root / "globus" / "pid").exists(), (root / "stderr").read_text()
     yield Site(root, process)
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.fixture

@@ -133,6 +133,7 @@ class Solo:
         world = self.world
         idle = 0
         last = started = world.time
+        world.most = world.count + 400_000
         while world.time - started < seconds:
             try:
                 self.enter()

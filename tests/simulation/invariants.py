@@ -205,7 +205,7 @@ def _outside(world):
             if free:
                 broken(9, f"a session uses {free}, and nothing keeps others from it")
     live = world.globus.live()
-    if len(live) > world.settings.globus.tasks:
+    if len(live) > world.tasks_at_once:
         broken("11 (three tasks)", f"{len(live)} tasks are at work: {[t.order.label for t in live]}")
     units = [task.order.label.rpartition(".")[0] for task in live]
     if len(set(units)) != len(units):

@@ -460,7 +460,13 @@ def cartridges_not_drained(patch):
 
 
 def no_slots(patch):
-    patch.setattr(queues, "slots", lambda disk: [])
+    give = globus_xfer.GlobusXfer._give_slot
+
+    def generous(self):
+        self._bench.settings.globus.tasks = 100
+        return give(self)
+
+    patch.setattr(globus_xfer.GlobusXfer, "_give_slot", generous)
 
 
 def no_admission(patch):
@@ -601,14 +607,14 @@ RULES = {
     "the turn: one chooses at a time (quota)": (no_turn, [two("retriever", tight, BEFORE_RETRIEVER, stride=1)]),
     "the turn: one chooses at a time (slots)": (no_turn, [two("globus_xfer", one_slot, BEFORE_GLOBUS, stride=1)]),
     "the turn of the dead is given back": (turn_not_drained, [kills()]),
-    "slots: so many tasks at work": (no_slots, [kills(make=one_slot)]),
+    "slots: so many tasks at work": (no_slots, [two("globus_xfer", one_slot, BEFORE_GLOBUS)]),
     "slots are given back": (slot_outlives_its_round, [kills()]),
     "admitted.json: an id belongs to one request": (no_admission, [two("syncer", twins, ()), worlds(twins=True)]),
     "rounds: what is left goes to the tape again": (no_rounds, [undisturbed(WITH_BAD_FILES)]),
     "begun and ended are counted": (deaths_not_counted, [murderous()]),
     "self-kill at half a lease": (no_suicide, [pair("retriever", stride=2, wakes=(3,), first=50)]),
     "a look after a lost reply": (no_look_after_a_lost_reply, [faults(*LOST)]),
-    "all marks of a rest are removed": (old_rest_marks_stay, [kills(make=a_world_with_rounds)]),
+    "all marks of a rest are removed": (old_rest_marks_stay, [kills("killed, unseen", a_world_with_rounds)]),
     "notes about orphaned parts are kept": (notes_of_parts_forgotten, [kills()]),
     "a home that is half removed is drained": (homes_must_be_whole, [kills()]),
 }
@@ -625,7 +631,7 @@ CONTROLS = [
     two("retriever", one_tape, BEFORE_RETRIEVER, stride=31),
     two("globus_xfer", one_slot, BEFORE_GLOBUS, stride=9),
     other_two("globus_xfer settles", "reaper"),
-    kills(make=one_slot),
+    undisturbed(one_slot),
     bystander("retriever"),
     murderous(),
 ]
