@@ -60,9 +60,15 @@ def beginnings(**changes):
     failing.globus.fates = ["fails half-way"]
     failing = _at_once(failing, to_globus, lambda w: len(w.globus.tasks) >= 1)
     failing.advance(failing.time + 200)
-    broken = fresh()
+    broken = fresh(1)
     broken.hpss.habits = {min(broken.hpss.files): ["error"]}
+    unproven = fresh(1)
+    unproven.globus.fates = ["no checksum"]
     return {
+        "reaper sends back to Globus": (
+            "reaper",
+            _at_once(unproven, to_globus, lambda w: _count(w, "reaper_queue")),
+        ),
         "syncer": ("syncer", fresh()),
         "retriever": ("retriever", _at_once(fresh(), ("syncer",), lambda w: _count(w, "hpss_queue"))),
         "globus_xfer submits": ("globus_xfer", _at_once(fresh(), to_retriever, lambda w: _count(w, "globus_queue"))),

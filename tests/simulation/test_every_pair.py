@@ -28,6 +28,7 @@ NAMES = (
     "globus_xfer settles a failure",
     "reaper",
     "reaper sends round",
+    "reaper sends back to Globus",
     "finisher",
 )
 
