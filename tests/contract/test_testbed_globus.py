@@ -482,7 +482,9 @@ def test_a_missing_source_keeps_the_task_active_until_it_appears(world):
     client = world.client()
     world.file("here")
     task_id = client.submit_transfer(world.order("missing", "here"))["task_id"]
-    task = health(client, task_id, "FILE_NOT_FOUND")
+    health(client, task_id, "FILE_NOT_FOUND")
+    # The missing file may be met before the other one is over.
+    task = until(lambda: (task := client.get_task(task_id).data)["files_transferred"] and task)
     assert (task["status"], task["files_transferred"], task["is_ok"]) == ("ACTIVE", 1, False)
     assert task["faults"] >= 1
     assert records(client, task_id) == []
