@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?=
+MINUTES ?= 1
 
 # Compiled modules make every start of a program faster; some environments switch them off.
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check simulate kills bench format requirements clean
+.PHONY: help demo test check simulate kills hostile fuzz bench format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
@@ -19,6 +20,8 @@ help:
 	@echo "make check                  ruff, mypy --strict, import-linter"
 	@echo "make simulate               the searches for holes in the protocol, in a simulated world (long)"
 	@echo "make kills                  real SIGKILLs and power losses; needs root and strace (long)"
+	@echo "make hostile                hostile input and attacks"
+	@echo "make fuzz [MINUTES=1]       a coverage-guided fuzzer over all readers"
 	@echo "make bench                  20,000 small files on 200 tapes: CPU, memory, mounts"
 	@echo "make format                 format the code"
 	@echo "make requirements           pin the requirements anew"
@@ -44,6 +47,12 @@ simulate: $(READY)
 
 kills: $(READY)
 	TACC_SYNC_KILLS=all $(BIN)/python -m pytest --timeout 0 tests/kills
+
+hostile: $(READY)
+	$(BIN)/python -m pytest --timeout 0 tests/hostile
+
+fuzz: $(READY)
+	@scripts/fuzz $(BIN)/python $$(( $(MINUTES) * 60 ))
 
 bench: $(READY)
 	$(BIN)/python bench/many_small_files.py

@@ -100,7 +100,7 @@ def _units_in(disk: Disk, place: str, directory: str, by: str = "") -> Iterator[
 
 def _documents_in(disk: Disk, place: str, directory: str, by: str = "") -> Iterator[RequestSighting]:
     for name in sorted(names(disk, directory)):
-        if name.endswith(SUFFIX) and not name.startswith(".") and not name.endswith(layout.WHY):
+        if layout.is_document(name):
             yield RequestSighting(name, place, f"{directory}/{name}", by)
 
 

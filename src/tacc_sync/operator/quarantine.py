@@ -22,7 +22,6 @@ from tacc_sync.rules.route import COMPONENTS, FINISHED, INBOX, REAPER_QUEUE, REQ
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import Home
-from tacc_sync.workspace.queues import WhyDocument
 
 REJECTED = f"{FINISHED}/rejected"
 
@@ -62,20 +61,16 @@ def entries(disk: Disk) -> Iterator[Entry]:
     for component in COMPONENTS:
         found = set(places.names(disk, layout.quarantine(component)))
         stems = {name.removesuffix(layout.WHY) for name in found if name.endswith(layout.WHY)}
-        stems |= {name.removesuffix(SUFFIX) for name in found if _is_document(name)}
+        stems |= {name.removesuffix(SUFFIX) for name in found if layout.is_document(name)}
         for stem in sorted(stems):
             yield _entry(disk, component, stem, there=stem + SUFFIX in found)
-
-
-def _is_document(name: str) -> bool:
-    return name.endswith(SUFFIX) and not name.endswith(layout.WHY) and not name.startswith(".")
 
 
 def _entry(disk: Disk, component: str, stem: str, *, there: bool) -> Entry:
     unit = identity.parse_unit(stem)
     entry = Entry(stem, component, "unit" if unit else "request", unit.request if unit else "", document=there)
     try:
-        why = documents.decode_or_none(disk.read(entry.why_path, 1 << 24), WhyDocument)
+        why = queues.read_why(disk, entry.why_path)
     except OSError:
         return entry
     if why is None:

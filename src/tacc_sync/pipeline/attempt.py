@@ -98,14 +98,11 @@ def stand_down(world: World, name: str, home: Home, error: Exception) -> tuple[W
 
 
 def _is_fenced(world: World, home: Home) -> bool:
-    answer = False
-
-    def look() -> None:
-        nonlocal answer
-        answer = home.is_fenced()
-
-    tidy(world, look)
-    return answer
+    try:
+        return home.is_fenced()
+    except OSError as error:
+        _could_not_tidy(world, error)
+        return False
 
 
 def _give_back(home: Home) -> None:
@@ -123,4 +120,8 @@ def tidy(world: World, operation: Callable[[], None]) -> None:
     try:
         operation()
     except OSError as error:
-        world.report("could_not_tidy", text=f"{type(error).__name__}: {error}")
+        _could_not_tidy(world, error)
+
+
+def _could_not_tidy(world: World, error: OSError) -> None:
+    world.report("could_not_tidy", text=f"{type(error).__name__}: {error}")

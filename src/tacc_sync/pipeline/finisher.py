@@ -37,7 +37,8 @@ class Finisher:
         keys = queues.requests(self._bench.disk)
         for gone in set(self._plans).difference(keys):
             del self._plans[gone]
-        open_units = quarantined = newer = 0
+        missing_units: list[str] = []
+        newer = 0
         for key in keys:
             missing = self._missing(key)
             if missing is None:
@@ -47,14 +48,13 @@ class Finisher:
                 if finished is not None:
                     return finished
                 newer += 1
-            open_units += len(missing)
-            quarantined += self._in_quarantine(missing)
+            missing_units += missing
         if not keys:
             return Waits("requests in request_queue")
         if newer:
             return Waits(f"a newer tacc-sync, which wrote units of {newer} requests", "upgrade this host")
-        text = f"{open_units} units of {len(keys)} requests"
-        if quarantined:
+        text = f"{len(missing_units)} units of {len(keys)} requests"
+        if quarantined := self._in_quarantine(missing_units):
             return Waits(f"{text}, {quarantined} of them in quarantine", "`tacc-sync quarantine list` shows them")
         return Waits(text)
 

@@ -7,13 +7,12 @@ round again."""
 from __future__ import annotations
 
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
-from tacc_sync.pipeline.trouble import cannot_read, end_rest, let_rest
+from tacc_sync.pipeline.trouble import cannot_read, end_rest, let_rest, out_of_the_way
 from tacc_sync.rules import patience, route
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Work
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import buffer_name
 from tacc_sync.workspace import layout, queues, transfer_buffer
-from tacc_sync.workspace.quarantine import quarantine_unit
 
 
 class Reaper:
@@ -56,7 +55,8 @@ class Reaper:
                 bench.home.take_away(queues.reservation(unit, reserved))
         bench.report("buffer_freed", component="reaper", unit=work.unit, files=freed, bytes=size)
         if strange:
-            return self._stranger(work, claimed, strange)
+            fault = transfer_buffer.stranger(bench.buffer, work.unit, strange)
+            return out_of_the_way(bench, claimed, "reaper", fault)
         return self._send_on(work, claimed)
 
     def _must_be_known(self, work: Work) -> None:
@@ -81,13 +81,6 @@ class Reaper:
         sizes = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
         return [(unit, int(size)) for size in sizes if queues.is_number(size)]
 
-    def _stranger(self, work: Work, claimed: str, strange: list[str]) -> Step:
-        bench = self._bench
-        fault = transfer_buffer.stranger(bench.buffer, work.unit, strange)
-        path = quarantine_unit(bench.home, claimed, "reaper", fault)
-        bench.report("work_quarantined", component="reaper", path=path, code=fault.code, text=fault.text)
-        return Moved(f"quarantined {work.unit}")
-
     def _send_on(self, work: Work, claimed: str) -> Step:
         bench, now = self._bench, self._bench.home.clock.now()
         place = route.after_reaping(work)
@@ -106,14 +99,15 @@ class Reaper:
             let_rest(bench.home, work, until)
             bench.home.put_document(claimed, work)
             bench.home.pass_on(claimed, place)
-            bench.wake("retriever" if place == route.HPSS_QUEUE else "globus_xfer")
+            if place == route.GLOBUS_QUEUE:
+                bench.wake("globus_xfer")
+        # For what comes back, and for whoever waits for the room that was made.
         bench.wake("retriever")
         bench.report("work_moved", component="reaper", unit=work.unit, to=place)
         return Moved(f"freed {work.unit}")
 
     def _give_up(self, work: Work, claimed: str) -> Step:
         bench = self._bench
-        component = route.quarantined_by(work)
         failed = [file for file in work.files if file.outcome == "failed"]
         reasons = sorted({file.why.code for file in failed if file.why})
         fault = WorkFault(
@@ -123,9 +117,7 @@ class Reaper:
         )
         lines = [f"{file.path}: {file.why.code}: {file.why.text}" if file.why else file.path for file in failed]
         bench.home.put_document(claimed, work)
-        path = quarantine_unit(bench.home, claimed, component, fault, lines)
-        bench.report("work_quarantined", component="reaper", path=path, code=fault.code, text=fault.text)
-        return Moved(f"quarantined {work.unit}")
+        return out_of_the_way(bench, claimed, "reaper", fault, to=route.quarantined_by(work), files=lines)
 
     @staticmethod
     def _key(work: Work) -> str:

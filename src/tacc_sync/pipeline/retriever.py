@@ -11,13 +11,12 @@ from typing import Literal
 from tacc_sync.outside.hpss.interface import Fetch, Hpss, Session
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
-from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer
+from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer, out_of_the_way
 from tacc_sync.rules import patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
 from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, UnitName
 from tacc_sync.workspace import layout, queues, transfer_buffer
-from tacc_sync.workspace.quarantine import quarantine_unit
 
 # What ended a session without being any file's fault: nothing is counted, the unit waits.
 WORLD_TROUBLE = frozenset({"HPSS-AWAY", "HPSS-SESSIONS", "HPSS-UNAUTHENTICATED", "HSI-MISSING", "STOPPED", "FENCED"})
@@ -111,9 +110,7 @@ class Retriever:
             transfer_buffer.prepare(bench.buffer, home.name, unit.unit)
         except WorkFault as fault:
             self._release_cartridges(unit)
-            path = quarantine_unit(home, claimed, "retriever", fault)
-            report("work_quarantined", component="retriever", path=path, code=fault.code, text=fault.text)
-            return Moved(f"quarantined {unit.unit}")
+            return out_of_the_way(bench, claimed, "retriever", fault)
         self._adopt_what_is_there(work)
         wanted = [index for index, file in enumerate(work.files) if file.outcome == "waiting"]
         trouble: tuple[str, str] | None = None
@@ -268,12 +265,11 @@ class Retriever:
         work.ended += 1
         retrieved = sum(file.outcome == "retrieved" for file in work.files)
         world = trouble is not None and trouble[0] in WORLD_TROUBLE
+        bench.home.put_document(claimed, work)
         if world and not retrieved:
             # Nobody's fault and nothing won: as if it had not been tried. Its reservation stays, so it goes first.
-            bench.home.put_document(claimed, work)
             bench.home.pass_on(claimed, route.HPSS_QUEUE)
         else:
-            bench.home.put_document(claimed, work)
             place = route.after_retrieval(work)
             bench.home.pass_on(claimed, place)
             bench.report("work_moved", component="retriever", unit=work.unit, to=place, retrieved=retrieved)

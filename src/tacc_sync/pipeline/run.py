@@ -116,21 +116,14 @@ class Runner:
 
     # --- one worker -------------------------------------------------------------------------------------------
 
-    def _home(self, component: str, number: int, *, with_buffer: bool) -> Home:
+    def _home(self, component: str, number: int) -> Home:
         world = self._world
-        return Home(
-            world.disk,
-            world.buffer if with_buffer else None,
-            world.clock,
-            world.host,
-            component=component,
-            thread=number,
-        )
+        return Home(world.disk, world.buffer, world.clock, world.host, component=component, thread=number)
 
     def _warden(self, homes: list[Home]) -> tuple[Home, Recovery]:
         """Who looks after the dead of this workspace, on behalf of this process."""
         world = self._world
-        warden = self._home("recovery", 0, with_buffer=world.buffer is not None)
+        warden = self._home("recovery", 0)
         warden.enter()
         homes.append(warden)
         return warden, Recovery(warden, world.lease, lambda event, what: world.report(event, what=what))
@@ -145,7 +138,7 @@ class Runner:
     def _live(self, worker: Worker, homes: list[Home]) -> None:
         world = self._world
         while not self._stop.is_set():
-            home = self._home(worker.component, worker.number, with_buffer=world.buffer is not None)
+            home = self._home(worker.component, worker.number)
             worker.home = home
             try:
                 home.enter()

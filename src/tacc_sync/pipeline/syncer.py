@@ -49,7 +49,7 @@ class Syncer:
     def step(self) -> Step:
         """Take the first request of the inbox that can be taken."""
         disk = self._bench.disk
-        names = sorted(name for name in disk.names(INBOX) if _is_request(name))
+        names = sorted(name for name in disk.names(INBOX) if layout.is_document(name))
         self._looks = {name: look for name, look in self._looks.items() if name in names}
         now = self._bench.home.clock.now()
         self._resting = {n: rest for n, rest in self._resting.items() if n in names and rest[0] > now}
@@ -325,11 +325,6 @@ class Syncer:
         except FileExistsError:
             return
         self._bench.disk.sync(FINISHED)
-
-
-def _is_request(name: str) -> bool:
-    # A reason that was moved out of quarantine along with its request is no request.
-    return name.endswith(SUFFIX) and not name.endswith(layout.WHY) and not name.startswith(".")
 
 
 # Said of what can never be carried as it is.

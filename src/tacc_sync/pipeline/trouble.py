@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Work
-from tacc_sync.rules.faults import WorkFault
+from tacc_sync.rules.faults import Fault, WorkFault
+from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.workspace.home import Home
 from tacc_sync.workspace.quarantine import quarantine_unit
@@ -17,13 +18,11 @@ def cannot_read(bench: Bench, claimed: str, component: str, error: BadDocument |
     if isinstance(error, NewerDocument):
         due = bench.home.clock.now() + 600
         # It rests, so that it is not taken again and again.
-        bench.home.put_new(rest(entry.removesuffix(".json"), due), b"")
+        bench.home.put_new(rest(entry.removesuffix(SUFFIX), due), b"")
         bench.home.pass_on(claimed, queue)
         bench.report("newer_document_left_alone", component=component, entry=entry)
         return Waits(f"a newer tacc-sync, which wrote {queue}/{entry}", "upgrade this host", due)
-    path = quarantine_unit(bench.home, claimed, component, error)
-    bench.report("work_quarantined", component=component, path=path, code=error.code, text=error.text)
-    return Moved(f"quarantined {entry}")
+    return out_of_the_way(bench, claimed, component, error)
 
 
 def killer(bench: Bench, claimed: str, component: str, work: Work) -> Step:
@@ -33,9 +32,16 @@ def killer(bench: Bench, claimed: str, component: str, work: Work) -> Step:
         f"{work.begun - work.ended} workers ended without a word while they worked on this unit",
         "see the logs of that time; `tacc-sync quarantine release` lets it go on",
     )
-    path = quarantine_unit(bench.home, claimed, component, fault)
+    return out_of_the_way(bench, claimed, component, fault)
+
+
+def out_of_the_way(
+    bench: Bench, claimed: str, component: str, fault: Fault, *, to: str = "", files: list[str] | None = None
+) -> Step:
+    """A unit that cannot go on is quarantined (in the quarantine of `to`, when that is not the component's own)."""
+    path = quarantine_unit(bench.home, claimed, to or component, fault, files)
     bench.report("work_quarantined", component=component, path=path, code=fault.code, text=fault.text)
-    return Moved(f"quarantined {work.unit}")
+    return Moved(f"quarantined {claimed.rpartition('/')[2].removesuffix(SUFFIX)}")
 
 
 def let_rest(home: Home, work: Work, until: float) -> None:

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COMPUTABLE = frozenset({"adler32", "crc32", "md5", "sha1", "sha224", "sha256", "sha384", "sha512"})
-"""The algorithms that Python can compute without further libraries."""
-
-_DIGITS = {
+DIGITS = {
     "adler32": 8,
     "crc32": 8,
     "md5": 32,
@@ -26,6 +23,11 @@ _DIGITS = {
     "sha384": 96,
     "sha512": 128,
 }
+"""Hexadecimal digits of the checksums that are known."""
+
+COMPUTABLE = frozenset(DIGITS)
+"""The algorithms that Python can compute without further libraries: all of these."""
+
 _NUMBERS = {"adler32", "crc32"}
 
 
@@ -61,10 +63,10 @@ def checksum_value(algorithm: str, said: str | None) -> str | None:
     """A checksum in the form in which two may be compared, or None when it is none of this algorithm."""
     value = (said or "").strip().lower().removeprefix("0x")
     if algorithm in _NUMBERS:
-        value = value.zfill(_DIGITS[algorithm]) if value else ""  # some print it as a number
+        value = value.zfill(DIGITS[algorithm]) if value else ""  # some print it as a number
     if not value or any(c not in "0123456789abcdef" for c in value):
         return None
-    return value if len(value) == _DIGITS.get(algorithm, len(value)) else None
+    return value if len(value) == DIGITS.get(algorithm, len(value)) else None
 
 
 def judge_record(

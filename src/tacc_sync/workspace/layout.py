@@ -111,6 +111,11 @@ def entry(queue: str, name: str) -> str:
     return f"{queue}/{name}{SUFFIX}"
 
 
+def is_document(name: str) -> bool:
+    """Is it the name of a request or a unit? A reason beside one is none, nor is what begins with a dot."""
+    return name.endswith(SUFFIX) and not name.endswith(WHY) and not name.startswith(".")
+
+
 def home(worker: str) -> str:
     """A worker's own directory."""
     return f"{CLAIMS}/{worker}"

@@ -15,7 +15,7 @@ from tacc_sync.rules.identity import SUFFIX, printable, shortened
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.workspace import layout
 from tacc_sync.workspace.home import Home
-from tacc_sync.workspace.queues import WhyDocument, read_document
+from tacc_sync.workspace.queues import WhyDocument, read_document, read_why
 
 
 def quarantine_stranger(home: Home, claimed: str, component: str, fault: Fault) -> str:
@@ -74,8 +74,5 @@ def _is_ours(home: Home, path: str, fingerprint: str) -> bool:
     # A run that was cut off between the reason and the move: same document, and nothing lies there yet.
     if home.disk.status(path + SUFFIX) is not None:
         return False
-    try:
-        found = documents.decode_or_none(read_document(home.disk, path + layout.WHY, 1 << 20), WhyDocument)
-    except (FileNotFoundError, BadDocument):
-        return False
+    found = read_why(home.disk, path + layout.WHY)
     return found is not None and found.document == fingerprint

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacc_sync.rules import documents, identity, sanity
-from tacc_sync.rules.documents import BadDocument, Request, Why, Work
+from tacc_sync.rules.documents import BadDocument, Request, Work
 from tacc_sync.rules.identity import SUFFIX, UnitName
 from tacc_sync.rules.liveness import Heartbeat
 from tacc_sync.rules.route import CLAIMABLE, REQUEST_QUEUE
@@ -77,13 +77,12 @@ def _stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(SUFFIX)
 
 
-def read_why(disk: Disk, path: str) -> Why | None:
-    """The reason beside a document in quarantine; None when there is none."""
+def read_why(disk: Disk, path: str) -> WhyDocument | None:
+    """The reason beside a document in quarantine; None when there is none that can be read."""
     try:
-        found = documents.decode_or_none(read_document(disk, path, 1 << 20), WhyDocument)
+        return documents.decode_or_none(read_document(disk, path, 1 << 24), WhyDocument)
     except (FileNotFoundError, BadDocument):
         return None
-    return found.first if found is not None else None
 
 
 @documents.readable
@@ -98,11 +97,6 @@ class WhyDocument(documents.Struct, kw_only=True):
     by: str = ""
     document: str = ""
     files: list[str] = []  # noqa: RUF012
-
-    @property
-    def first(self) -> Why:
-        """As a `Why`."""
-        return Why(code=self.code, text=self.text + (f" -- {self.remedy}" if self.remedy else ""), at=self.at)
 
 
 def reservations(disk: Disk) -> dict[str, int]:

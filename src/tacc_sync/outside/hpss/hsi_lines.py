@@ -28,6 +28,7 @@ from tacc_sync.outside.hpss.hsi_said import (
     Unknown,
     Verified,
 )
+from tacc_sync.rules.evidence import DIGITS
 
 AUTHENTICATION: Final = (
     r"Unable to authenticate user",
@@ -67,17 +68,6 @@ _ERRNO_KINDS: Final[dict[str, Kind]] = {
 }
 # Says both "who are you" and "where is HPSS". Alone it means the login, or we would knock for ever.
 LOGIN_FAILED: Final = "login failed"
-
-_HASH_DIGITS: Final = {
-    "md5": 32,
-    "sha1": 40,
-    "sha224": 56,
-    "sha256": 64,
-    "sha384": 96,
-    "sha512": 128,
-    "crc32": 8,
-    "adler32": 8,
-}
 
 # Something printed behind the last field of a FILE line without a line end between: a prompt, an error, noise.
 _GLUED_BEHIND = re.compile(
@@ -259,7 +249,7 @@ class Ear:
         if found := _HASH.fullmatch(text):
             digits, opened, name, closed, whole = found.groups()
             algorithm = name.lower().replace("-", "")
-            if len(digits) != _HASH_DIGITS.get(algorithm) or bool(opened) != bool(closed):
+            if len(digits) != DIGITS.get(algorithm) or bool(opened) != bool(closed):
                 return [Unknown(text)]
             path = whole if opened else _OWNER.sub("", whole)
             return [Hash(path, whole, algorithm, digits.lower())]
