@@ -370,9 +370,19 @@ def test_get_of_nothing(hsi, tmp_path):
 
 def test_a_silent_get(hsi, tmp_path):
     """Under some options hsi says nothing: what is on disk tells that an earlier file is over."""
-    body = "for line in lines:\n    put(line, 'x' * 7)\n    time.sleep(0.15)\n"
+    body = """
+    for number, line in enumerate(lines):
+        put(line, 'x' * 7)
+        while number and not os.path.exists(f"{seen}.{number - 1}"):
+            time.sleep(0.01)
+    """.replace("{seen}", str(tmp_path / "seen"))
     over = []
-    session = hsi(body).get(fetches(tmp_path, "a", "b", "c"), session_name="s", on_fetched=over.append)
+
+    def on_fetched(index):
+        over.append(index)
+        (tmp_path / f"seen.{index}").touch()
+
+    session = hsi(body, stall_seconds=60).get(fetches(tmp_path, "a", "b", "c"), session_name="s", on_fetched=on_fetched)
     assert over == [0, 1]
     assert session.trouble is None
     assert session.fetched == [Fetched(None, "")] * 3
@@ -492,7 +502,22 @@ def test_without_a_pulse_the_session_dies(hsi, tmp_path):
     archive = hsi("time.sleep(60)", leash_seconds=0.3, stall_seconds=60)
     session = archive.get(fetches(tmp_path, "a"), session_name="s")
     assert session.trouble is not None
-    assert session.trouble[0] == "HSI-CRASHED"
+    assert session.trouble[0] == "STOPPED"
+    with pytest.raises(WorldFault) as fault:
+        archive.list_trees(["/r"])
+    assert fault.value.code == "STOPPED"
+
+
+def test_who_was_frozen_before_it_started_a_session_does_not_start_it(hsi, tmp_path):
+    """Others may have taken over meanwhile: its session must not even begin."""
+    began = tmp_path / "began"
+    archive = hsi(f"open({str(began)!r}, 'w'); time.sleep(60)", leash_seconds=0.2, stall_seconds=60)
+    archive.pulse()
+    time.sleep(0.3)
+    session = archive.get(fetches(tmp_path, "a"), session_name="s")
+    assert session.trouble is not None
+    assert session.trouble[0] == "STOPPED"
+    assert not began.exists()
 
 
 # -- the leash
@@ -572,11 +597,11 @@ def test_a_leash_that_is_told_to_end_takes_hsi_with_it(holder, number):
     assert wait_until(lambda: not any(is_alive(pid) for pid in pids), 20)
 
 
-def leashed(*command, seconds="0"):
+def leashed(*command, seconds="0", deadline="0"):
     read_end, write_end = os.pipe()
     try:
         return subprocess.run(
-            [sys.executable, "-I", "-S", leash.__file__, str(read_end), seconds, "--", *command],
+            [sys.executable, "-I", "-S", leash.__file__, str(read_end), seconds, deadline, "--", *command],
             pass_fds=(read_end,),
             capture_output=True,
             check=False,
@@ -594,6 +619,10 @@ def test_the_leash_passes_on_how_a_program_ended():
     assert nowhere.returncode == leash.EX_CANNOT_START
     assert nowhere.stderr.decode().startswith(leash.CANNOT_START)
     assert leashed("/bin/sh", "-c", "echo hi").stdout == b"hi\n"
+    assert leashed("/bin/sh", "-c", "echo hi", seconds="60").stdout == b"hi\n"
+    too_late = leashed("/bin/sh", "-c", "echo hi", seconds="60", deadline=str(leash.uptime()))
+    assert (too_late.stdout, too_late.returncode) == (b"", -signal.SIGKILL)
+    assert too_late.stderr.decode().startswith(leash.UNWANTED)
 
 
 def test_the_leash_restores_the_signals_that_python_ignores():

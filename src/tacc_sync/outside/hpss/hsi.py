@@ -21,7 +21,7 @@ from tacc_sync.outside.hpss.hsi_answers import Answer, FilesAnswer, HashesAnswer
 from tacc_sync.outside.hpss.hsi_commands import in_file, why_not_gettable, why_unspeakable, word
 from tacc_sync.outside.hpss.hsi_gets import GetsAnswer
 from tacc_sync.outside.hpss.hsi_lines import Dialect
-from tacc_sync.outside.hpss.hsi_process import Ended, Kennel, find_program
+from tacc_sync.outside.hpss.hsi_process import STOPPED, Ended, Kennel, find_program
 from tacc_sync.outside.hpss.hsi_progress import Progress
 from tacc_sync.outside.hpss.hsi_tree import TreeAnswer
 from tacc_sync.outside.hpss.interface import ArchiveHash, Fetch, Fetched, ListedFile, Listing, Refused, Session
@@ -31,7 +31,8 @@ TRIES = 3
 EX_UNAVAILABLE, EX_NOPERM = 69, 77
 # A path that hsi said nothing about is looked up in its directory; more of them are a broken answer.
 MOST_SILENT_PATHS = 20
-STALLED, STOPPED = "stalled", "stopped"
+STALLED = "stalled"
+_NOT_TO_GO_ON = "hsi was ended because its worker may not go on: it was told so, was frozen, or could not beat"
 
 _REMEDIES = {
     "HPSS-UNAUTHENTICATED": "run hsi by hand on this host, log in, then start again",
@@ -107,6 +108,8 @@ class Hsi:
             why_kill=lambda _quiet: STALLED if self._clock.uptime() - began > self._answer_seconds else "",
         )
         name = " ".join(self._avail_command)
+        if ended.killed_because == STOPPED:
+            raise _fault("STOPPED", _NOT_TO_GO_ON)
         if ended.killed_because:
             raise _fault("HPSS-HANGING", f"`{name}` did not answer within {self._answer_seconds:g} s")
         if ended.exit_status:
@@ -236,6 +239,8 @@ class Hsi:
             name,
             lambda quiet: STALLED if quiet > self._listing_stall_seconds else "",
         )
+        if ended.killed_because == STOPPED:
+            raise _fault("STOPPED", _NOT_TO_GO_ON)
         if ended.killed_because:
             raise _fault("HPSS-HANGING", f"hsi printed nothing for {self._listing_stall_seconds:g} s")
         trouble = answer.trouble()
@@ -292,7 +297,7 @@ class Hsi:
     def _trouble_of_session(self, answer: GetsAnswer, ended: Ended) -> tuple[str, str] | None:
         """What went wrong with the session as a whole."""
         if ended.killed_because == STOPPED:
-            return "STOPPED", "the session was ended because we were told not to go on"
+            return "STOPPED", _NOT_TO_GO_ON
         if ended.killed_because:
             return "HPSS-HANGING", f"no byte has moved for {self._stall_seconds:g} s"
         trouble = answer.trouble()

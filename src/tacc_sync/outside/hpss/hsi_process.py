@@ -13,6 +13,7 @@ import errno
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,8 @@ from tacc_sync.outside.hpss import leash
 from tacc_sync.rules.faults import Fault, OperatorFault, WorldFault, of_os_error
 
 PIECE = 1 << 18
+# Why a program was ended that the leash killed because we did not pulse, being frozen or unable to beat.
+STOPPED = "stopped"
 # How long a killed process may take to vanish, and how long its last words are waited for.
 SECONDS_TO_DIE = 20.0
 # Far more than fit on a command line, so that it can only be a flood.
@@ -63,10 +66,13 @@ class Kennel:
         self._tick_seconds = tick_seconds
         self._lock = threading.Lock()
         self._lifelines: set[int] = set()
+        # Seconds since boot up to which a program may run without a further pulse; 0 before the first one.
+        self._entitled_until = 0.0
 
     def pulse(self) -> None:
-        """Tell all running programs that they are still wanted."""
+        """Tell all running programs that they are still wanted, and those that are started next that they may be."""
         with self._lock:
+            self._entitled_until = leash.uptime() + self._leash_seconds
             for lifeline in self._lifelines:
                 # A full pipe means that the leash is frozen, a broken one that it has just ended.
                 with contextlib.suppress(BlockingIOError, BrokenPipeError):
@@ -98,6 +104,7 @@ class Kennel:
             leash.__file__,
             str(read_end),
             str(self._leash_seconds),
+            str(self._entitled_until),
             "--",
             *command,
         ]
@@ -175,6 +182,8 @@ class Kennel:
         if status == leash.EX_CANNOT_START and leash.CANNOT_START.encode() in last_words:
             text = last_words.decode(errors="replace").strip().rpartition("leash: ")[2]
             raise OperatorFault("HSI-MISSING", text, "look at the program and at the file system it lies on")
+        if status == -signal.SIGKILL and leash.UNWANTED.encode() in last_words:
+            killed_because = killed_because or STOPPED
         return Ended(status, killed_because)
 
     def _let_go(self, lifeline: int) -> None:
