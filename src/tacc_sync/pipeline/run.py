@@ -34,6 +34,8 @@ class Worker:
     step: Step | None = None
     fault: Fault | None = None
     seen_generation: int = -1
+    # It is at work, or looks whether there is some: what `step` says is of earlier.
+    busy: bool = False
     # Our heartbeat does not say yet what we wait for.
     unsaid: bool = False
 
@@ -56,6 +58,8 @@ class Runner:
             Worker(name, number, world.clock.bell()) for name in components for number in range(copies.get(name, 1))
         ]
         self._stop = threading.Event()
+        # Nothing has to be kept alive any more.
+        self._over = threading.Event()
         self._lock = threading.Lock()
         self._generation = 0
         self._longest_pause = float("inf")
@@ -80,6 +84,8 @@ class Runner:
             self._longest_pause = 0.25
         if world.buffer is not None:
             layout.open_buffer(world.buffer)
+        # What we start from now on may run for as long as somebody beats.
+        world.pulse()
         homes: list[Home] = []
         warden, recovery = self._warden(homes)
         # Starting is recovering: what a dead predecessor on this host held is back in the queues before anybody looks.
@@ -107,7 +113,7 @@ class Runner:
         for thread in threads:
             thread.join()
         tidy(world, warden.leave)
-        homes.clear()
+        self._over.set()
         return self._ending()
 
     def snapshot(self) -> list[Worker]:
@@ -151,21 +157,24 @@ class Runner:
             except Fenced:
                 # Whatever we held is somebody else's now. A new home, a new name, a new start.
                 self._forget(homes, home)
+                worker.busy = False
                 world.report("fenced", component=worker.component, worker=home.name)
             except Exception as error:  # noqa: BLE001  a thread that dies in silence would look like one that waits
                 worker.step, worker.fault = stand_down(world, worker.component, home, error)
+                worker.busy = False
                 world.clock.wait(worker.bell, world.settings.run.stand_down)
 
     def _turn_of(self, worker: Worker, component: Component, home: Home) -> None:
         world = self._world
+        worker.busy = True
         generation = self._generation
         step, fault = attempt(world, worker.component, component, home)
-        worker.step, worker.fault = step, fault
-        if isinstance(step, Moved):
-            with self._lock:
+        with self._lock:
+            worker.step, worker.fault, worker.busy = step, fault, False
+            if isinstance(step, Moved):
                 self._generation += 1
-            return
-        worker.seen_generation = generation
+                return
+            worker.seen_generation = generation
         self._say(worker, home, step)
         now = world.clock.now()
         if fault is not None:
@@ -193,7 +202,7 @@ class Runner:
 
     def _beat_for_all(self, homes: list[Home]) -> None:
         world = self._world
-        while homes:
+        while not self._over.is_set():
             world.clock.sleep(min(world.lease.beat, 5.0))
             for home in list(homes):
                 if world.clock.uptime() - home.last_beat < world.lease.beat:
@@ -211,7 +220,7 @@ class Runner:
     def _watch_for_all(self, homes: list[Home]) -> None:
         # Does no input and output, so that it cannot hang with the disk: see SUICIDE_SHARE.
         world = self._world
-        while homes:
+        while not self._over.is_set():
             for home in list(homes):
                 if not home.lost and liveness.must_die(home.last_beat, world.clock.uptime(), world.lease):
                     world.die(f"{home.name} could not beat for half a lease")
@@ -222,7 +231,7 @@ class Runner:
         with self._lock:
             for worker in self._workers:
                 step = worker.step
-                if not isinstance(step, Waits) or worker.seen_generation != self._generation:
+                if worker.busy or not isinstance(step, Waits) or worker.seen_generation != self._generation:
                     return False
                 soon = worker.fault is None and step.due is not None and step.due - now < SOON
                 if step.moving or soon:
