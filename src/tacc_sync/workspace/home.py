@@ -28,6 +28,8 @@ from tacc_sync.workspace.disk import NO_DOCUMENT, Disk
 HEARTBEAT = "heartbeat.json"
 STAGING = "staging"
 TURN = "turn"
+# How the names of files end that are not in their place yet.
+TEMPORARY = ".tmp"
 
 
 class Home:
@@ -236,7 +238,7 @@ class Home:
     # --- inside -----------------------------------------------------------------------------------------------
 
     def _new_name(self) -> str:
-        return f"{self.path}/{next(self._serial)}.tmp"
+        return f"{self.path}/{next(self._serial)}{TEMPORARY}"
 
     def _temporary(self, content: bytes | Iterable[bytes]) -> str:
         temporary = self._new_name()

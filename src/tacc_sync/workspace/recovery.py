@@ -18,7 +18,7 @@ from tacc_sync.rules.liveness import Heartbeat, Lease, Seen
 from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, INBOX, QUARANTINE
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
-from tacc_sync.workspace.home import HEARTBEAT, STAGING, TURN, Home
+from tacc_sync.workspace.home import HEARTBEAT, STAGING, TEMPORARY, TURN, Home
 
 Report = Callable[[str, str], None]
 
@@ -165,6 +165,12 @@ class Recovery:
                     remove_tree(buffer, f"{layout.PART}/{name}")
         elif self._heartbeat_has_part(worker):
             return
+        # First what it had not put into place yet: if its last call is still on the wire, as that of a process that was
+        # killed a moment ago may be, it must find nothing here that it could put in the place of a claim that has gone
+        # back.
+        for name in _names(self._home.disk, layout.home(fenced)):
+            if name.endswith(TEMPORARY):
+                _ignore_missing(lambda name=name: self._home.disk.unlink(f"{layout.home(fenced)}/{name}"))  # type: ignore[misc]
         give_back(self._home, layout.home(fenced), worker, self._report)
         remove_tree(self._home.disk, layout.home(fenced), last=HEARTBEAT)
         self._report("worker_drained", worker)
