@@ -6,8 +6,10 @@ import dataclasses
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tacc_sync.outside.clock.system import SystemClock
-from tacc_sync.outside.host import linux
+from tacc_sync.outside.host import linux, scratch
 from tacc_sync.outside.host.linux import LinuxHost
 
 
@@ -187,3 +189,45 @@ def test_file_systems(tmp_path):
     paths = {"/": "ext4", "/cfsx/y": "ext4", "/cfs": "gpfs", "/cfs/x/y": "gpfs", "/cfs/a b/c": "tmpfs"}
     assert {path: fake.file_system(path) for path in paths} == paths
     assert LinuxHost(proc=tmp_path / "none").file_system("/") == "unknown"
+
+
+SCRATCH = """
+import sys, time
+from tacc_sync.outside.host.scratch import make_scratch
+print(make_scratch(), flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+def scratch_of_another_process(tmp_path, seconds):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRATCH, str(seconds)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_what_killed_processes_left_in_the_temporary_directory_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    alive, kept = scratch_of_another_process(tmp_path, 60)
+    dead, left = scratch_of_another_process(tmp_path, 60)
+    dead.kill()
+    dead.communicate()
+    (left / "x.in").write_text("get a : b")
+    strange = tmp_path / (left.name + "strange")
+    strange.mkdir()
+    planted = tmp_path / (left.name + "link")
+    planted.symlink_to(kept)
+    try:
+        ours = Path(scratch.make_scratch())
+        assert sorted(path for path in tmp_path.iterdir()) == sorted([kept, strange, planted, ours])
+        assert (kept / scratch.LOCK).exists()
+        assert stat.S_IMODE(ours.stat().st_mode) == 0o700
+        assert Path(scratch.make_scratch()).is_dir()
+        assert ours.is_dir()
+    finally:
+        alive.kill()
+        alive.communicate()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -242,7 +241,9 @@ class Edges:
 
 def _scratch() -> str:
     # A new directory of an unguessable name, owner-only: IN files are commands, and /tmp belongs to everybody.
-    directory = tempfile.mkdtemp(prefix="tacc-sync-")
+    from tacc_sync.outside.host.scratch import make_scratch
+
+    directory = make_scratch()
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
 
