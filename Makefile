@@ -6,20 +6,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?=
-MINUTES ?= 1
+MINUTES ?=
+KILLS ?= all
 
 # Compiled modules make every start of a program faster; some environments switch them off.
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check simulate kills hostile fuzz bench format requirements clean
+.PHONY: help demo test check searches simulate kills hostile fuzz bench format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
 	@echo "make test                   the test suite"
 	@echo "make check                  ruff, mypy --strict, import-linter"
+	@echo "make searches               all of the following four in the size that a change must pass, with a table at the end"
 	@echo "make simulate               the searches for holes in the protocol, in a simulated world (long)"
-	@echo "make kills                  real SIGKILLs and power losses; needs root and strace (long)"
+	@echo "make kills [KILLS=ci]       real SIGKILLs and power losses; needs root and strace (long; KILLS=ci: a part of them)"
 	@echo "make hostile                hostile input and attacks"
 	@echo "make fuzz [MINUTES=1]       a coverage-guided fuzzer over all readers"
 	@echo "make bench                  20,000 small files on 200 tapes: CPU, memory, mounts"
@@ -42,17 +44,20 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+searches: $(READY)
+	$(BIN)/python tests/searches.py
+
 simulate: $(READY)
 	$(BIN)/python -m pytest --timeout 0 tests/simulation
 
 kills: $(READY)
-	TACC_SYNC_KILLS=all $(BIN)/python -m pytest --timeout 0 tests/kills
+	TACC_SYNC_KILLS=$(KILLS) $(BIN)/python -m pytest --timeout 0 tests/kills
 
 hostile: $(READY)
 	$(BIN)/python -m pytest --timeout 0 tests/hostile
 
 fuzz: $(READY)
-	@scripts/fuzz $(BIN)/python $$(( $(MINUTES) * 60 ))
+	@scripts/fuzz $(BIN)/python $$(( $(or $(MINUTES),1) * 60 ))
 
 bench: $(READY)
 	$(BIN)/python bench/many_small_files.py
