@@ -51,6 +51,7 @@ simulate: $(READY)
 	$(BIN)/python -m pytest --timeout 0 tests/simulation
 
 kills: $(READY)
+	@scripts/install-tools
 	TACC_SYNC_KILLS=$(KILLS) $(BIN)/python -m pytest --timeout 0 tests/kills
 
 hostile: $(READY)
