@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tacc_sync.testbed.hpss_log import read_log
-from tacc_sync.testbed.hpss_sessions import living_sessions
+from tacc_sync.testbed.hpss_sessions import admit, living_sessions
 from tacc_sync.testbed.hpss_settings import Settings, SitePaths
 from tacc_sync.testbed.hpss_site import (
     build_site,
@@ -673,6 +673,12 @@ def test_a_running_batch_sleeps_too_when_maintenance_begins(site: Site) -> None:
     assert process.wait(10) == 0
     assert (site.work / "b").exists()
     process.communicate()
+
+
+def test_who_logs_out_while_another_logs_in_disturbs_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [*real(path), "17.1234567890"])
+    assert admit(SitePaths(str(site.root)), "18.1234567891", 15) == 1
 
 
 def test_the_session_limit_counts_living_processes_only(site: Site) -> None:

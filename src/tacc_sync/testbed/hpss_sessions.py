@@ -38,7 +38,10 @@ def admit(paths: SitePaths, name: str, limit: int) -> int:
             if is_alive(paths, other):
                 living += 1
             else:
-                os.unlink(os.path.join(paths.sessions, other))
+                try:
+                    os.unlink(os.path.join(paths.sessions, other))
+                except FileNotFoundError:
+                    pass  # it has logged out by itself since we listed it
         if living >= limit:
             return 0
         # Never closed: the lock goes when the process goes.
