@@ -13,7 +13,7 @@ KILLS ?= all
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check searches simulate kills hostile fuzz bench format requirements clean
+.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz bench format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
@@ -21,7 +21,8 @@ help:
 	@echo "make check                  ruff, mypy --strict, import-linter"
 	@echo "make searches               all of the following four in the size that a change must pass, with a table at the end"
 	@echo "make simulate               the searches for holes in the protocol, in a simulated world (long)"
-	@echo "make kills [KILLS=ci]       real SIGKILLs and power losses; needs root and strace (long; KILLS=ci: a part of them)"
+	@echo "make kills [KILLS=ci]       real SIGKILLs, power losses, disk errors, two hosts; needs root (long; ci: a part)"
+	@echo "make two-hosts [MINUTES=5]  two hosts that share a workspace, their workers killed and frozen at random"
 	@echo "make hostile                hostile input and attacks"
 	@echo "make fuzz [MINUTES=1]       a coverage-guided fuzzer over all readers"
 	@echo "make bench                  20,000 small files on 200 tapes: CPU, memory, mounts"
@@ -53,6 +54,10 @@ simulate: $(READY)
 kills: $(READY)
 	@scripts/install-tools
 	TACC_SYNC_KILLS=$(KILLS) $(BIN)/python -m pytest --timeout 0 tests/kills
+
+two-hosts: $(READY)
+	@scripts/install-tools
+	MINUTES_OF_STRIKES=$(or $(MINUTES),5) $(BIN)/python -m pytest --timeout 0 tests/kills/test_two_hosts.py
 
 hostile: $(READY)
 	$(BIN)/python -m pytest --timeout 0 tests/hostile

@@ -49,3 +49,5 @@ def pytest_terminal_summary(terminalreporter):
     if LEDGER:
         terminalreporter.section("strikes")
         terminalreporter.write_line(LEDGER.table())
+    if path := os.environ.get("SEARCH_LOG"):
+        LEDGER.write(path)

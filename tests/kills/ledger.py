@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +31,25 @@ class Ledger:
     hidden: Counter = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    searches: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __bool__(self):
-        return bool(self.rows)
+        return bool(self.rows or self.notes)
+
+    def count(self, search, *, tried, violations, seconds):
+        """Add to a search's sums (kills; power loss; disk errors; two hosts)."""
+        sums = self.searches.setdefault(search, {"tried": 0, "violations": 0, "seconds": 0.0})
+        sums["tried"] += tried
+        sums["violations"] += violations
+        sums["seconds"] += seconds
+
+    def write(self, path):
+        """Append the sums to a file, a line for each search."""
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(
+                json.dumps({"search": search, **sums, "seconds": round(sums["seconds"], 1)}) + "\n"
+                for search, sums in self.searches.items()
+            )
 
     def row(self, component, kind):
         return self.rows.setdefault((component, kind), Row(component, kind))

@@ -82,7 +82,7 @@ def test_after_any_kill_the_end_is_the_same(name, lanes, stages):
         hit, wrong = try_point(lane, scenario, point, states, reference)
         return point, hit, wrong, time.monotonic() - began
 
-    violations, reached = [], 0
+    violations, reached, started = [], 0, time.monotonic()
     for point, hit, wrong, seconds in on_all(lanes, points, do):
         row = LEDGER.row(name, point.kind)
         row.points += hit
@@ -92,6 +92,7 @@ def test_after_any_kill_the_end_is_the_same(name, lanes, stages):
         reached += hit
         if wrong:
             violations.append("\n  ".join(wrong))
+    LEDGER.count("kills", tried=reached, violations=len(violations), seconds=time.monotonic() - started)
     assert not violations, f"{len(violations)} violations\n\n" + "\n\n".join(violations[:10])
     assert reached >= REACHED * len(points)
     for lane in lanes:

@@ -87,8 +87,9 @@ def test_what_was_said_is_known_after_a_power_loss(name, fragile):
         hit, wrong = try_point(lane, scenario, point, states, reference)
         return point, hit, wrong, time.monotonic() - began
 
-    violations = []
+    violations, struck, started = [], 0, time.monotonic()
     for point, hit, wrong, seconds in on_all(lanes, points, do):
+        struck += hit
         row = LEDGER.row(label, point.kind)
         row.points += hit
         row.missed += not hit
@@ -96,6 +97,7 @@ def test_what_was_said_is_known_after_a_power_loss(name, fragile):
         row.seconds += seconds
         if wrong:
             violations.append("\n  ".join(wrong))
+    LEDGER.count("power loss", tried=struck, violations=len(violations), seconds=time.monotonic() - started)
     assert not violations, f"{len(violations)} violations\n\n" + "\n\n".join(violations[:10])
 
 

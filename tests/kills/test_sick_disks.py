@@ -11,6 +11,7 @@ import time
 import pytest
 from bed import wait_for
 from lanes import STAGES, Lane
+from ledger import LEDGER
 from mounts import Mount, Refused
 from scenarios import COMPONENTS, SUBMIT, command, prepare
 from test_kills import go_on
@@ -46,6 +47,16 @@ class SickLane(Lane):
         super().close()
         for mount in self.mounts.values():
             mount.close()
+
+
+@pytest.fixture(autouse=True)
+def counted(request):
+    """For the table at the end."""
+    began, failed = time.monotonic(), request.session.testsfailed
+    yield
+    LEDGER.count(
+        "disk errors", tried=1, violations=request.session.testsfailed - failed, seconds=time.monotonic() - began
+    )
 
 
 @pytest.fixture(scope="module")
