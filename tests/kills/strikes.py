@@ -1,4 +1,5 @@
-"""SIGKILL at the so-and-so-many-th system call of a program, by strace; where such calls are, by a run that is only watched.
+"""SIGKILL, or an error, at the so-and-so-many-th system call of a program, by strace; where such calls are, by a run that
+is only watched.
 
 Threads of the program count, each for itself (that is how strace counts `when=`); what it executes (hsi) does not, as
 strace lets go of a child at its execve. A call at which a process is killed has not taken effect.
@@ -26,7 +27,7 @@ CALLS = {
 }
 FEW = ("rename", "link", "fsync", "send")
 LINE = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(\(| resumed)(.*)$")
-NAME = re.compile(r'(?:AT_FDCWD|\d+), "([^"]*)"')
+NAME = re.compile(r'(?:AT_FDCWD|\d+)(?:<[^>]*>)?, "([^"]*)"')
 PATIENCE = 60
 
 
@@ -49,6 +50,10 @@ class Seen:
         # Temporary files elsewhere (the IN files for hsi) have names that nobody knows beforehand.
         return self.call == "openat" and "O_CREAT" in self.text and "/" not in self.name
 
+    def touches(self, root):
+        """Whether one of its descriptors lies below a directory."""
+        return f"<{root}/" in self.text or f"<{root}>" in self.text
+
 
 @dataclass(frozen=True)
 class Point:
@@ -66,7 +71,7 @@ class Point:
 def _strace(log, calls, names=()):
     paths = [word for name in names for word in ("-P", name)]
     # No --seccomp-bpf: it drops `signal=` in silence.
-    return ["strace", "-f", "-qq", "-b", "execve", "-o", str(log), *paths, "-e", f"trace={','.join(calls)}"]
+    return ["strace", "-f", "-y", "-qq", "-b", "execve", "-o", str(log), *paths, "-e", f"trace={','.join(calls)}"]
 
 
 def watch(command, log, **options):
@@ -124,3 +129,32 @@ def strike(point, command, log, **options):
         **options,
     )  # fmt: skip
     return done.returncode == -signal.SIGKILL, done
+
+
+def sick_points(seen, kinds, root):
+    """All the places where a call that concerns a directory may fail. Unlike a kill, an error strikes each thread at its
+    n-th call."""
+    found = []
+    for kind in kinds:
+        for call in CALLS[kind]:
+            names = tuple(sorted({one.name for one in seen if one.makes})) if kind == "open" else ()
+            counted, numbers = Counter(), set()
+            for one in seen:
+                if one.call != call or (names and one.name not in names):
+                    continue
+                counted[one.thread] += 1
+                if one.touches(root) and (kind != "open" or one.makes):
+                    numbers.add(counted[one.thread])
+            found += [Point(kind, call, number, names) for number in sorted(numbers)]
+    return found
+
+
+def disturb(point, error, times, command, log, **options):
+    """Run it to its end, with that error from that call on, so many times. Whether it came to that, and what it said."""
+    when = f"{point.number}..{point.number + times - 1}" if times > 1 else str(point.number)
+    inject = ["-e", f"inject={point.call}:error={error}:when={when}"]
+    done = subprocess.run(
+        [*_strace(log, [point.call], point.names), *inject, *command], capture_output=True, text=True, timeout=PATIENCE,
+        check=False, **options,
+    )  # fmt: skip
+    return "(INJECTED)" in log.read_text(errors="replace"), done
