@@ -10,7 +10,7 @@ import pytest
 
 from tacc_sync import config
 from tacc_sync.pipeline import finisher, syncer
-from tacc_sync.rules import completion, documents, legacy, liveness, route, validity
+from tacc_sync.rules import completion, documents, legacy, liveness, ownership, route, validity
 from tacc_sync.rules.settings import Settings
 from tacc_sync.workspace import layout, queues
 
@@ -180,6 +180,7 @@ DOCUMENTS = {
     "Heartbeat": liveness.Heartbeat,
     "Observation": liveness.Seen,
     "Format": layout.Format,
+    "Identity": ownership.Owner,
 }
 
 
@@ -203,7 +204,15 @@ def test_each_field_of_the_manifest_is_described():
 
 def test_each_place_of_the_workspace_is_described():
     text = section(text_of("docs/workspace.md"), "## Directories and files")
-    for name in (*layout.DIRECTORIES, layout.CONFIG, layout.FORMAT_FILE, layout.TURN, layout.PART):
+    for name in (
+        *layout.DIRECTORIES,
+        layout.CONFIG,
+        layout.FORMAT_FILE,
+        layout.IDENTITY,
+        layout.TURN,
+        layout.PART,
+        layout.MARKER,
+    ):
         if not name.startswith(f"{route.QUARANTINE}/"):
             assert f"`{name}" in text, name
 
@@ -229,6 +238,8 @@ def test_an_example_can_be_read(kind, content):
             assert msgspec.json.decode(content, type=queues.WhyDocument).code in codes_in_source()
         case "heartbeat":
             msgspec.json.decode(content, type=liveness.Heartbeat)
+        case "identity":
+            assert msgspec.json.decode(content, type=ownership.Owner).epoch
         case "legacy":
             assert legacy.is_legacy_request(documents.fields_of(content))
             assert legacy.convert_request(content, "/home/projects/demo", "/ranch/demo").pattern_rules == "globset"

@@ -68,7 +68,8 @@ class Edges:
                 "no workspace was named",
                 f"set {WORKSPACE}, or give --workspace DIR; `tacc-sync init DIR` makes one",
             )
-        disk = PosixDisk(root)
+        # Its real path: by that a workspace knows that it was not copied (workspace/ownership.py).
+        disk = PosixDisk(os.path.realpath(root))
         layout.open_workspace(disk)
         return disk
 

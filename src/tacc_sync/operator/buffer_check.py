@@ -21,7 +21,7 @@ def check_buffer(buffer: Disk, reading: Reading) -> tuple[int, list[Finding]]:
     findings: list[Finding] = []
     total = 0
     there = set(places.names(buffer, ""))
-    for name in sorted(there - {layout.PART}):
+    for name in sorted(there - {layout.PART, layout.MARKER}):
         facts = units.get(name)
         if facts is None or facts.place == FINISHED:
             what = "nothing of ours" if facts is None else "its unit is finished"

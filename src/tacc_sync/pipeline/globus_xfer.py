@@ -24,7 +24,7 @@ from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Wh
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import SUFFIX, task_label
 from tacc_sync.rules.settings import to_collection
-from tacc_sync.workspace import layout, queues, transfer_buffer
+from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
 
 # Seconds after the submit: a small task is over before the usual interval is.
 FIRST_LOOK = 0.25
@@ -102,6 +102,8 @@ class GlobusXfer:
             home.put_new(f"{layout.SLOTS}/{unit}", home.name.encode())
             if unit in rests:
                 end_rest(home, unit)
+            # From now on every earlier copy of this workspace is an old one.
+            ownership.raise_epoch(home)
         return self._start(unit, claimed)
 
     # --- looking after a unit ---------------------------------------------------------------------------------
@@ -215,6 +217,7 @@ class GlobusXfer:
         """Prepare a task for what lies in the buffer, and submit it; or submit again, with the same id, what was
         prepared."""
         bench = self._bench
+        ownership.confirm(bench.home, bench.settings.run.also_at)
         try:
             work = queues.work_of(bench.disk, claimed)
         except (BadDocument, NewerDocument) as error:
@@ -232,7 +235,7 @@ class GlobusXfer:
                 "correct [destination] in tacc-sync.toml",
             )
         if task is not None:
-            return self._submit(work, task, claimed, first=False)
+            return self._submit(work, task, claimed)
         if patience.suspected_killer(work, bench.patience):
             bench.home.take_away(f"{layout.SLOTS}/{unit}")
             return killer(bench, claimed, "globus_xfer", work)
@@ -252,7 +255,7 @@ class GlobusXfer:
         work.begun += 1
         work.rest_until = ""
         bench.home.put_document(claimed, work)
-        return self._submit(work, task, claimed, first=True)
+        return self._submit(work, task, claimed)
 
     def _sendable(self, work: Work) -> list[int]:
         """The files that lie in the buffer; what was purged there has to be recalled again."""
@@ -268,10 +271,11 @@ class GlobusXfer:
             self._discard(work.unit, index)
         return items
 
-    def _submit(self, work: Work, task: Task, claimed: str, *, first: bool) -> Step:
+    def _submit(self, work: Work, task: Task, claimed: str) -> Step:
         bench = self._bench
         bench.home.beat(doing=f"submits {task.label}")
-        known = [] if first else self._globus.tasks_labelled(task.label)
+        # Also at first: a workspace that was put back from a backup does not know what it has submitted since.
+        known = self._globus.tasks_labelled(task.label)
         if known:
             task_id, duplicate = known[0].task_id, True
         else:

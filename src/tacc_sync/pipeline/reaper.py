@@ -12,7 +12,7 @@ from tacc_sync.rules import patience, route
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Work
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import buffer_name
-from tacc_sync.workspace import layout, queues, transfer_buffer
+from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
 
 
 class Reaper:
@@ -40,6 +40,8 @@ class Reaper:
 
     def _reap(self, claimed: str) -> Step:
         bench = self._bench
+        # Of a buffer that is not there, every file would seem to be gone already.
+        ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at)
         try:
             work = queues.work_of(bench.disk, claimed)
             self._must_be_known(work)

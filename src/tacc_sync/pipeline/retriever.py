@@ -16,7 +16,7 @@ from tacc_sync.rules import patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
 from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, UnitName
-from tacc_sync.workspace import layout, queues, transfer_buffer
+from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
 
 # What ended a session without being any file's fault: nothing is counted, the unit waits.
 WORLD_TROUBLE = frozenset({"HPSS-AWAY", "HPSS-SESSIONS", "HPSS-UNAUTHENTICATED", "HSI-MISSING", "STOPPED", "FENCED"})
@@ -38,6 +38,8 @@ class Retriever:
         if not waiting:
             return Waits("work in hpss_queue")
         self._hpss.check_up()
+        # Nothing is to be written into the place where a buffer was mounted.
+        ownership.must_be_ours(self._bench.disk, self._bench.buffer, self._bench.settings.run.also_at)
         chosen = self._choose()
         if isinstance(chosen, Waits):
             return chosen

@@ -2,6 +2,8 @@
 
 Guarantee: starting is recovering, and being killed is a way to stop. A fault of the world gives every claim back and
 counts nothing; a worker that could not beat for half a lease dies, its hsi with it, before anybody takes its claims.
+Nothing is begun in a workspace that was copied or restored, or whose buffer is not there (workspace/ownership.py).
+Fails with `OperatorFault` of the latter, at the start only, and `OSError`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from tacc_sync.pipeline.attempt import Factory, World, attempt, stand_down, tidy
 from tacc_sync.pipeline.step import Bench, Component, Moved, Step, Waits
 from tacc_sync.rules import liveness
 from tacc_sync.rules.faults import Fault, Fenced
-from tacc_sync.workspace import layout
+from tacc_sync.workspace import layout, ownership
 from tacc_sync.workspace.home import Home
 from tacc_sync.workspace.recovery import Recovery
 
@@ -63,6 +65,8 @@ class Runner:
         self._lock = threading.Lock()
         self._generation = 0
         self._longest_pause = float("inf")
+        # Why nobody may do anything for now: this workspace is not the right one any more, or its buffer not there.
+        self._refusal: Fault | None = None
 
     def stop(self) -> None:
         """Take no new work; what is begun is brought to its end."""
@@ -82,12 +86,19 @@ class Runner:
         if once:
             # The end is near when everybody has looked and found nothing, so everybody looks often.
             self._longest_pause = 0.25
+        ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at)
         if world.buffer is not None:
             layout.open_buffer(world.buffer)
         # What we start from now on may run for as long as somebody beats.
         world.pulse()
         homes: list[Home] = []
         warden, recovery = self._warden(homes)
+        try:
+            ownership.claim(warden, world.settings.run.also_at)
+        except Fault:
+            # Another workspace has just marked the same buffer.
+            tidy(world, warden.leave)
+            raise
         # Starting is recovering: what a dead predecessor on this host held is back in the queues before anybody looks.
         tidy(world, recovery.round)
         threads = [threading.Thread(target=self._live, args=(worker, homes), daemon=True) for worker in self._workers]
@@ -105,6 +116,9 @@ class Runner:
                 self.stop()
             if now >= next_round:
                 next_round = now + min(60.0, world.lease.lease / 10)
+                tidy(world, self._look_whose_it_is)
+                if self._refusal is not None:
+                    continue
                 try:
                     tidy(world, recovery.round)
                 except Fenced:
@@ -133,6 +147,16 @@ class Runner:
         warden.enter()
         homes.append(warden)
         return warden, Recovery(warden, world.lease, lambda event, what: world.report(event, what=what))
+
+    def _look_whose_it_is(self) -> None:
+        """A buffer may be unmounted, a backup restored or a copy begun while we run."""
+        world = self._world
+        try:
+            ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at)
+        except Fault as fault:
+            self._refusal = fault
+        else:
+            self._refusal = None
 
     @staticmethod
     def _forget(homes: list[Home], home: Home) -> None:
@@ -168,7 +192,13 @@ class Runner:
         world = self._world
         worker.busy = True
         generation = self._generation
-        step, fault = attempt(world, worker.component, component, home)
+        refusal = self._refusal
+        done: tuple[Step, Fault | None] = (
+            attempt(world, worker.component, component, home)
+            if refusal is None
+            else stand_down(world, worker.component, home, refusal)
+        )
+        step, fault = done
         with self._lock:
             worker.step, worker.fault, worker.busy = step, fault, False
             if isinstance(step, Moved):

@@ -127,6 +127,8 @@ class Run(Section, kw_only=True):
     # A unit that has waited so long for room is not overtaken any more.
     overtaking: float = 6 * 3600.0
     log_format: str = "text"
+    # Other absolute paths under which hosts see this workspace; anywhere else it is taken for a copy.
+    also_at: list[str] = []
 
 
 class Settings(Section, kw_only=True):

@@ -18,6 +18,9 @@ FORMAT = 1
 
 CONFIG = "tacc-sync.toml"
 FORMAT_FILE = "format.json"
+# Which workspace this is, also in its buffer: see workspace/ownership.py.
+IDENTITY = "identity.json"
+MARKER = ".tacc-sync.json"
 TURN = "turn"
 CLAIMS = "claims"
 RESERVATIONS = "reservations"
