@@ -18,9 +18,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bed import SOURCE, Bed, read_tree
+import msgspec
+from bed import SOURCE, Bed
 
+from tacc_sync.rules import documents
+from tacc_sync.rules.ownership import Owner
 from tacc_sync.testbed import globus_settings, site
+from tacc_sync.workspace import layout
 
 FILES = {
     "a/one": b"1" * 3000,
@@ -52,6 +56,14 @@ def swap(content, old, new):
     for before, after in ((old, new), (uuid_of(old), uuid_of(new))):
         content = content.replace(before.encode(), after.encode())
     return content
+
+
+def here(path, content, roots):
+    """A document that says where its workspace lies says where it lies now."""
+    if os.path.basename(path) not in (layout.IDENTITY, layout.MARKER):
+        return content
+    owner = msgspec.json.decode(content, type=Owner)
+    return documents.encode_any(msgspec.structs.replace(owner, workspace_path=os.path.realpath(roots["workspace"])))
 
 
 @dataclass
@@ -87,7 +99,7 @@ class Stage:
                     continue
                 handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with open(handle, "wb") as file:
-                    file.write(swap(content, TEMPLATE, key))
+                    file.write(swap(here(path, content, roots), TEMPLATE, key))
                 os.utime(target, ns=(stamp, stamp))
 
 
@@ -222,9 +234,9 @@ class Lane:
         for place in EMPTY:
             if left := sorted(os.listdir(self.workspace / place)):
                 wrong.append(f"{place} is not empty: {left}")
-        if left := read_tree(self.buffer):
-            wrong.append(f"in the buffer: {sorted(left)}")
-        if left := sorted(path.name for path in self.buffer.rglob("*") if path.name != ".part"):
+        if left := sorted(
+            path.name for path in self.buffer.rglob("*") if path.name not in (layout.PART, layout.MARKER)
+        ):
             wrong.append(f"in the buffer: {left}")
         if not (self.workspace / "turn").is_file():
             wrong.append("the turn is lost")

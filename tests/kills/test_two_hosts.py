@@ -40,6 +40,7 @@ HPSS = {"mount_seconds": 0.5, "locate_seconds": 0.1}
 # What the workers do: on each host one that does everything, and three that share the work.
 DUTIES = ((), ("retriever",), ("retriever", "reaper"), ("globus_xfer", "finisher"))
 EX_TEMPFAIL = 75
+HOSTS = ("dtn01", "dtn02")
 FROZEN_AT_ONCE = 3
 TASKS_AT_ONCE = 3
 PATIENCE = 600.0
@@ -75,6 +76,10 @@ def bed(place_in_memory, rng):
         bed.workspace = shared / "workspace"
         total = sum(len(content) for content in bed.truth().values() for content in content[:1])
         bed.environment |= {"TACC_SYNC_WORK_ROOT": str(bed.workspace), "TRANSFER_QUOTA": str(total // 3)}
+        # Each host sees it in a place of its own, and this test in a third.
+        bed.settings["run.also_at"] = " ".join(
+            map(str, [bed.workspace, *(root / name / "workspace" for name in HOSTS)])
+        )
         bed.tacc_sync("init", str(bed.workspace))
         yield bed
 
@@ -83,7 +88,7 @@ def bed(place_in_memory, rng):
 def hosts(bed):
     made = []
     try:
-        for name in ("dtn01", "dtn02"):
+        for name in HOSTS:
             scratch = bed.root / f"scratch-{name}"
             scratch.mkdir()
             shared, place = bed.place / "nersc", bed.root / name
