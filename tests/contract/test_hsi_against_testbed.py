@@ -280,16 +280,6 @@ def test_maintenance(archive, site):
     assert caught.value.code == "HPSS-HANGING"
 
 
-def test_the_session_limit(archive, site, tmp_path):
-    hpss_site.set_settings(site, session_limit=0)
-    with pytest.raises(WorldFault) as caught:
-        archive().list_trees([PREFIX])
-    assert caught.value.code == "HPSS-SESSIONS"
-    with pytest.raises(WorldFault) as caught:
-        archive().get([Fetch(f"{PREFIX}/plain.zip", str(tmp_path / "l"))], session_name="s")
-    assert caught.value.code == "HPSS-SESSIONS"
-
-
 def test_a_refused_connection(archive, site):
     hpss_site.set_faults(site, [fault("connect", "error", times=None)])
     with pytest.raises(WorldFault) as caught:
@@ -345,14 +335,6 @@ def test_an_error_of_one_file(archive, site, tmp_path):
     assert (session.trouble, session.unexplained) == (None, [])
 
 
-@pytest.mark.parametrize("what", ["truncate", "flip", "zeros"])
-def test_hsi_believes_that_all_is_well(archive, site, tmp_path, what):
-    """Nothing that hsi says tells of it: that is why the caller reads the files back."""
-    session = one_bad_of_three(archive, site, tmp_path, {"what": what})
-    assert session.trouble is None
-    assert all(not fetched.error for fetched in session.fetched)
-
-
 def test_a_get_that_hangs_or_dies(archive, site, tmp_path):
     session = one_bad_of_three(archive, site, tmp_path, {"what": "hang", "ignore_term": True}, stall_seconds=1)
     assert session.trouble is not None
@@ -365,11 +347,6 @@ def test_a_get_that_hangs_or_dies(archive, site, tmp_path):
     session = one_bad_of_three(archive, site, tmp_path, {"what": "exit", "exit": 75})
     assert session.trouble is not None
     assert session.trouble[0] == "HPSS-SESSION-BROKEN"
-
-
-def test_a_get_where_nothing_can_be_written(archive, site, tmp_path):
-    session = archive().get([Fetch(f"{PREFIX}/plain.zip", str(tmp_path / "no" / "such" / "dir"))], session_name="s")
-    assert "opening local file" in session.fetched[0].error
 
 
 def test_a_slow_site_is_not_a_hanging_one(archive, site, tmp_path):

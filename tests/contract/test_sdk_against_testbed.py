@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -17,8 +15,8 @@ import uuid
 
 import pytest
 
-from tacc_sync.outside.globus.interface import IdenticalPaths, Item, NoSuchDirectory, Order, UnknownTask
-from tacc_sync.outside.globus.login import ClientCredentials, UserLogin, log_in, log_out
+from tacc_sync.outside.globus.interface import Item, NoSuchDirectory, Order
+from tacc_sync.outside.globus.login import UserLogin, log_in, log_out
 from tacc_sync.outside.globus.sdk import GlobusSdk
 from tacc_sync.rules.evidence import Delivered, NotDelivered, judge_record
 from tacc_sync.rules.faults import OperatorFault, WorkFault, WorldFault
@@ -32,82 +30,9 @@ globus_settings = pytest.importorskip("tacc_sync.testbed.globus_settings")
 NUMBERS = itertools.count()
 
 
-class Site:
-    """The running service, and what a test wants to know of it."""
-
-    def __init__(self, root, process):
-        self.root = root
-        self.process = process
-
-    @property
-    def settings(self):
-        return globus_settings.read(self.root / "globus" / "settings.json")
-
-    @property
-    def source(self):
-        return self.settings.source_collection
-
-    @property
-    def destination(self):
-        return self.settings.destination_collection
-
-    def credentials(self, secret=None):
-        return ClientCredentials(self.settings.client_id, secret or self.settings.client_secret)
-
-    def fault(self, what, **more):
-        match = {key: more.pop(key) for key in ("verb", "label", "path", "nth") if key in more}
-        return globus_faults.add(self.root, what, match=match, **more)
-
-    def file(self, path, content=b"content"):
-        target = self.root / "nersc" / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        return path
-
-    def requests(self, verb):
-        return [line for line in globus_settings.read_log(self.root, "request") if line["verb"] == verb]
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    root = tmp_path_factory.mktemp("testbed")
-    command = [sys.executable, "-m", "tacc_sync.testbed.globus_main", "--root", str(root), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(root / "stderr").open("w"))
-    for _ in range(200):
-        if (root / "globus" / "pid").exists() or process.poll() is not None:
-            break
-        time.sleep(0.05)
-    assert (root / "globus" / "pid").exists(), (root / "stderr").read_text()
-    yield Site(root, process)
-    process.terminate()
-    process.wait(60)
-
-
 @pytest.fixture
-def site(service, monkeypatch):
-    url = f"http://127.0.0.1:{(service.root / 'globus' / 'port').read_text().strip()}"
-    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_AUTH", url)
-    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_TRANSFER", url)
-    monkeypatch.setattr("random.random", lambda: 0.0)  # the shortest of globus-sdk's waits
-    globus_faults.clear(service.root)
-    usual = globus_settings.Settings("", "", "", "", "", "")
-    globus_settings.change(
-        service.root,
-        token_seconds=usual.token_seconds,
-        bytes_per_second=0,
-        seconds_per_task=0,
-        page_size=usual.page_size,
-        pending_cap=usual.pending_cap,
-        ls_limit=usual.ls_limit,
-        requests_per_10_seconds=0,
-        retry_seconds=0.05,
-    )
-    for collection in (service.source, service.destination):
-        globus_settings.change_collection(
-            service.root, collection, data_access=False, checksums=list(globus_settings.ALGORITHMS)
-        )
-    yield service
-    globus_faults.clear(service.root)
+def site(globus_site):
+    return globus_site
 
 
 @pytest.fixture
@@ -187,42 +112,6 @@ def test_a_wrong_known_checksum_fails_the_task(site, globus, label):
     assert (verdict.code, verdict.whose) == ("TASK-CHECKSUM", "work")
 
 
-def test_a_submission_id_is_accepted_once(site, globus, label):
-    wanted = order(site, globus, label)
-    first = globus.submit(wanted)
-    again = globus.submit(wanted)
-    assert (True, first.task_id) == (again.duplicate, again.task_id)
-
-
-def test_identical_paths_are_found_by_label(site, globus, label):
-    globus_settings.change(site.root, seconds_per_task=30)
-    accepted = globus.submit(order(site, globus, label))
-    with pytest.raises(IdenticalPaths):
-        globus.submit(order(site, globus, label))
-    (found,) = globus.tasks_labelled(label)
-    assert accepted.task_id == found.task_id
-    assert globus.tasks_labelled(label[:-1]) == []
-    globus.cancel(accepted.task_id)
-
-
-def test_cancelling(site, globus, label):
-    globus_settings.change(site.root, seconds_per_task=30)
-    accepted = globus.submit(order(site, globus, label))
-    globus.cancel(accepted.task_id)
-    view = ended(globus, accepted.task_id)
-    verdict = assess(view, now=time.time())
-    assert isinstance(verdict, Ended)
-    assert (verdict.succeeded, verdict.code) == (False, "TASK-CANCELED")
-    globus.cancel(accepted.task_id)
-    assert list(globus.transferred(accepted.task_id)) == []
-
-
-def test_an_unknown_task(site, globus):
-    for call in (globus.task, globus.cancel, globus.transferred, globus.events):
-        with pytest.raises(UnknownTask):
-            call(str(uuid.uuid4()))
-
-
 def test_a_missing_file_is_given_up_after_a_while(site, globus, label):
     wanted = order(site, globus, label, "x", "y")
     (site.root / "nersc" / label / "y").unlink()
@@ -264,37 +153,6 @@ def test_a_full_destination_fails_the_task(site, globus, label):
     verdict = assess(ended(globus, accepted.task_id), now=time.time())
     assert isinstance(verdict, Ended)
     assert (verdict.code, verdict.whose) == ("TASK-QUOTA", "world")
-
-
-def test_inactive_is_waited_for_and_goes_on(site, globus, label):
-    rule = site.fault("inactive", label=label)
-    accepted = globus.submit(order(site, globus, label))
-    view = becomes(globus, accepted.task_id, lambda view: view.status == "INACTIVE")
-    verdict = assess(view, now=time.time(), since=0.0)
-    assert isinstance(verdict, InProgress)
-    assert verdict.code == "TASK-INACTIVE"
-    globus_faults.remove(site.root, rule)
-    assert ended(globus, accepted.task_id).status == "SUCCEEDED"
-
-
-def test_paused_is_waited_for_and_goes_on(site, globus, label):
-    rule = site.fault("paused", label=label, message="tape library moves")
-    accepted = globus.submit(order(site, globus, label))
-    view = becomes(globus, accepted.task_id, lambda view: view.is_paused)
-    verdict = assess(view, now=time.time(), since=0.0)
-    assert isinstance(verdict, InProgress)
-    assert verdict.code == "TASK-PAUSED"
-    globus_faults.remove(site.root, rule)
-    assert ended(globus, accepted.task_id).status == "SUCCEEDED"
-
-
-def test_cancelled_by_an_administrator(site, globus, label):
-    site.fault("cancel_by_admin", label=label, side="SOURCE", message="go away")
-    accepted = globus.submit(order(site, globus, label))
-    verdict = assess(ended(globus, accepted.task_id), now=time.time())
-    assert isinstance(verdict, Ended)
-    assert (verdict.code, verdict.whose) == ("TASK-CANCELED-BY-ADMIN", "operator")
-    assert "go away" in verdict.text
 
 
 @pytest.mark.parametrize(
@@ -340,23 +198,7 @@ def test_more_records_than_a_page(site, globus, label):
     assert len(site.requests("successful_transfers")) - before == 2
 
 
-def test_too_many_pending(site, globus, label):
-    globus_settings.change(site.root, pending_cap=1, seconds_per_task=30)
-    first = globus.submit(order(site, globus, label))
-    with pytest.raises(WorldFault) as caught:
-        globus.submit(order(site, globus, label + "a"))
-    assert caught.value.code == "GLOBUS-TOO-MANY-PENDING"
-    globus.cancel(first.task_id)
-
-
 # Trouble on the way
-
-
-def test_too_many_requests(site, globus):
-    site.fault("status", verb="task", status=429, code="TooManyRequests", message="slow down", retry_after=77)
-    with pytest.raises(WorldFault) as caught:
-        globus.task(str(uuid.uuid4()))
-    assert (caught.value.code, caught.value.retry_after) == ("GLOBUS-BUSY", 77.0)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

@@ -7,9 +7,10 @@ of tacc-sync but the decoders of its documents.
 from __future__ import annotations
 
 import msgspec
-from sim_disk import Dir, File
-from world import DESTINATION, SOURCE, Violation
+from sim_disk import Dir, File, SimDisk
+from world import DESTINATION, FOREIGN, SOURCE, Process, SimClock, SimHost, Violation
 
+from tacc_sync.operator.check import Checker
 from tacc_sync.rules.documents import Request, Work
 from tacc_sync.rules.identity import parse_unit
 from tacc_sync.rules.route import CLAIMABLE, COMPONENTS, QUARANTINE, UNIT_QUEUES
@@ -148,7 +149,8 @@ def _bytes(survey):
         # What was once found right about this very document stays so only while the world does not change.
         directory = buffer.get(unit)
         for index, entry in enumerate(file.doc.files):
-            content = world.hpss.files[entry.path].content
+            # A file may have grown since it was listed: what was listed is what was promised.
+            content = world.hpss.content(entry.path, entry.size)
             if entry.outcome == "delivered":
                 if destination.get(entry.destination) != content:
                     broken(4, f"{unit} says that {entry.path} is delivered, the destination does not have it ({where})")
@@ -204,7 +206,7 @@ def _outside(world):
             free = session.cartridges - world.ws.root.entries["cartridges"].entries.keys()
             if free:
                 broken(9, f"a session uses {free}, and nothing keeps others from it")
-    live = world.globus.live()
+    live = [task for task in world.globus.live() if task.fate != FOREIGN]
     if len(live) > world.tasks_at_once:
         broken("11 (three tasks)", f"{len(live)} tasks are at work: {[t.order.label for t in live]}")
     units = [task.order.label.rpartition(".")[0] for task in live]
@@ -244,7 +246,27 @@ def check_at_rest(world, *, quarantine=False):
         broken("at rest", "the turn is lost")
     if world.errors:
         broken("ours", world.errors[0])
+    findings = checked(world)
+    if findings:
+        broken("at rest", f"`tacc-sync check` finds: {'; '.join(map(str, findings))}")
     return survey
+
+
+def checked(world):
+    """What `tacc-sync check` finds: the very function behind it, on the simulated disks, run by nobody's process."""
+    onlooker = Process("a", 1)
+    before = world.hook, world.after, world.checker, world.scheduler, world.count
+    world.hook = world.after = world.checker = world.scheduler = None
+    try:
+        disk = SimDisk(world, onlooker, world.ws, "/ws")
+        buffer = SimDisk(world, onlooker, world.buffer, world.buffer_root)
+        host = SimHost(world, onlooker)
+        report = Checker(disk, buffer, SimClock(world, onlooker), host, world.settings.buffer.quota).check()
+    finally:
+        world.hook, world.after, world.checker, world.scheduler, world.count = before
+    if not report.steady:
+        broken("at rest", "`tacc-sync check` saw something move")
+    return report.findings
 
 
 def check_all_delivered(world, requests=1):
@@ -270,6 +292,8 @@ def check_tasks(world):
     labels: dict[str, int] = {}
     carried: dict[str, int] = {}
     for task in world.globus.tasks.values():
+        if task.fate == FOREIGN:
+            continue
         labels[task.order.label] = labels.get(task.order.label, 0) + 1
         if task.status == "SUCCEEDED" and not task.fate:
             for item in task.order.items:

@@ -17,6 +17,9 @@ from tacc_sync.workspace.disk import Status
 _HASHES: dict[tuple[str, bytes], str] = {}
 
 
+NO_NAMES = frozenset(("", ".", ".."))
+
+
 class File:
     __slots__ = ("content", "doc", "hole", "synced")
 
@@ -52,6 +55,8 @@ class Fs:
                     raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
                 node = node.entries.get(name)
                 if node is None:
+                    if name in NO_NAMES:
+                        raise ValueError(path)
                     raise FileNotFoundError(errno.ENOENT, "no such file", path)
         if type(node) is not Dir:
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
@@ -59,6 +64,8 @@ class Fs:
 
     def parent(self, path):
         directory, _, name = path.rpartition("/")
+        if name in NO_NAMES:
+            raise ValueError(path)
         return self.directory(directory), name
 
     def at(self, path):
@@ -126,6 +133,8 @@ class Fs:
             raise FileNotFoundError(errno.ENOENT, "no such file", path)
         if new_name in new_dir.entries:
             raise FileExistsError(errno.EEXIST, "exists", path)
+        if type(node) is Dir:
+            raise PermissionError(errno.EPERM, "is a directory", path)
         self.version += 1
         self.set(new_dir, new_name, node)
 
@@ -327,6 +336,8 @@ class SimDisk:
         def resolve():
             old_dir, old_name = self.fs.parent(old)
             new_dir, new_name = self.fs.parent(new)
+            if new.startswith(f"{old}/"):
+                raise OSError(errno.EINVAL, "would lie in itself", new)
             return lambda: self.fs.rename(old_dir, old_name, new_dir, new_name, f"{old} -> {new}")
 
         self._call("rename", (old, new), resolve)

@@ -26,7 +26,7 @@ from tacc_sync.outside.globus.interface import (
 from tacc_sync.outside.host.interface import ProcessIdentity
 from tacc_sync.outside.hpss.interface import ArchiveHash, Fetched, ListedFile, Listing, Refused, Session
 from tacc_sync.rules import liveness
-from tacc_sync.rules.faults import WorldFault
+from tacc_sync.rules.faults import OperatorFault, WorldFault
 from tacc_sync.rules.identity import cartridge_label
 from tacc_sync.rules.settings import Settings
 from tacc_sync.workspace import layout
@@ -34,6 +34,8 @@ from tacc_sync.workspace import layout
 EPOCH = 1_800_000_000.0
 # A call that was on the wire when its process was fenced lands within this time; less than the grace.
 WIRE = 600.0
+
+NAMESPACE, STARTED = "4026531836", 12345
 
 SOURCE = "/home/projects/demo"
 DESTINATION = "/ranch/demo"
@@ -100,11 +102,14 @@ class SimHost:
 
     def identity(self):
         host = self.world.hosts[self.process.host]
-        return ProcessIdentity(host.name, host.boot, "4026531836", self.process.pid, 12345, "")
+        return ProcessIdentity(host.name, host.boot, NAMESPACE, self.process.pid, STARTED, "")
 
     def is_certainly_dead(self, other):
         host = self.world.hosts[self.process.host]
-        return other.host == host.name and other.boot_id == host.boot and other.pid not in host.alive
+        if (other.host, other.boot_id, other.pid_namespace) != (host.name, host.boot, NAMESPACE):
+            return False
+        # Numbers of processes are given again: it is the start that tells.
+        return other.pid not in host.alive or other.started != STARTED
 
     def token(self):
         return f"{self.world.number() * 2654435761 % 2**32:08x}"
@@ -126,6 +131,11 @@ class Archived:
     volumes: tuple[str, ...] = ("AA0001",)
     section: int = 0
     hash: str | None = "md5"
+
+
+NOTHING = Archived(b"", ())
+# Seconds for which hsi is looked at while no byte moves.
+HANGING = 400.0
 
 
 @dataclass(eq=False)
@@ -151,7 +161,11 @@ class HsiSession:
             self.alive = False
             return False
         fetch = self.fetches[len(self.fetched)]
-        archived = hpss.files[fetch.hpss_path]
+        archived = hpss.now(fetch.hpss_path)
+        if archived is None:
+            self.fetched.append(Fetched(None, "get: HPSS_ENOENT: No such file or directory (simulated)"))
+            self.node, self.written = None, 0
+            return True
         if self.node is None:
             habit = hpss.habit(fetch.hpss_path)
             if habit == "error":
@@ -162,6 +176,11 @@ class HsiSession:
                 return True
             if habit == "breaks":
                 self.trouble = ("HPSS-AWAY", "the connection broke (simulated)")
+                self.fetched += [Fetched(None, "") for _ in self.fetches[len(self.fetched) :]]
+                return True
+            if habit == "breaks off":
+                # Without any word about a file, as when the connection is cut by a firewall.
+                self.trouble = ("HPSS-SESSION-BROKEN", "it ended early (simulated)")
                 self.fetched += [Fetched(None, "") for _ in self.fetches[len(self.fetched) :]]
                 return True
             path = fetch.local_path.removeprefix(world.buffer_root + "/")
@@ -175,6 +194,13 @@ class HsiSession:
             self.habit = habit
             return True
         content = archived.content
+        if self.habit == "hangs":
+            # Half of the file is there, and no byte moves any more, until our edge loses its patience.
+            world.buffer.write(self.node, content[: len(content) // 2])
+            world.sleep(self.process, HANGING)
+            self.trouble = ("HPSS-HANGING", "no byte had moved (simulated)")
+            self.fetched += [Fetched(None, "") for _ in self.fetches[len(self.fetched) :]]
+            return True
         if self.written == 0 and len(content) > 1:
             self.written = len(content) // 2
             world.buffer.write(self.node, content[: self.written])
@@ -197,12 +223,27 @@ class HsiSession:
 
 class HpssState:
     def __init__(self, files):
+        # What the listing told, or will tell: the truth by which a copy is judged.
         self.files: dict[str, Archived] = files
+        # What has become of some of them since: another content, or None, when they are gone.
+        self.since: dict[str, Archived | None] = {}
         self.sessions: list[HsiSession] = []
         self.away_until = 0.0
         # What goes wrong with the next gets of a path, first to last; "" is a good one.
         self.habits: dict[str, list[str]] = {}
         self.lists_cut_off = 0
+        # Until then all sessions are taken.
+        self.full_until = 0.0
+
+    def now(self, path):
+        return self.since[path] if path in self.since else self.files.get(path)
+
+    def content(self, path, size):
+        """What a file of this path has held when it had this size."""
+        for archived in (self.files.get(path), self.since.get(path)):
+            if archived is not None and len(archived.content) == size:
+                return archived.content
+        return None
 
     def habit(self, path):
         todo = self.habits.get(path)
@@ -217,13 +258,19 @@ class SimHpss:
         self.world.boundary(self.process, "hpss", what)
         if self.world.time < self.world.hpss.away_until:
             raise WorldFault("HPSS-AWAY", "HPSS is down (simulated)")
+        if what != "check_up" and self.world.time < self.world.hpss.full_until:
+            raise WorldFault("HPSS-SESSIONS", "too many sessions (simulated)")
 
     def check_up(self):
         self._up("check_up")
 
     def _listed(self, path):
-        archived = self.world.hpss.files[path]
+        archived = self.world.hpss.now(path)
         return ListedFile(path, len(archived.content), archived.section, 0, archived.volumes, "2021-03-01T11:15:47")
+
+    def _paths(self):
+        hpss = self.world.hpss
+        return [path for path in hpss.files if hpss.now(path) is not None]
 
     def list_trees(self, roots):
         self._up("list_trees")
@@ -233,7 +280,7 @@ class SimHpss:
             raise WorldFault("HPSS-LISTING-BROKEN", "the listing broke off (simulated)")
         listing = Listing()
         for root in roots:
-            found = [path for path in hpss.files if path == root or path.startswith(root.rstrip("/") + "/")]
+            found = [path for path in self._paths() if path == root or path.startswith(root.rstrip("/") + "/")]
             if not found:
                 listing.refused.append(Refused(root, "missing", "No such file or directory"))
             listing.files += [self._listed(path) for path in found]
@@ -241,10 +288,12 @@ class SimHpss:
 
     def list_files(self, paths):
         self._up("list_files")
-        listing = Listing()
+        listing, known = Listing(), self._paths()
         for path in paths:
-            if path in self.world.hpss.files:
+            if path in known:
                 listing.files.append(self._listed(path))
+            elif any(other.startswith(path.rstrip("/") + "/") for other in known):
+                listing.refused.append(Refused(path, "not-a-file", "is a directory"))
             else:
                 listing.refused.append(Refused(path, "missing", "No such file or directory"))
         return listing
@@ -253,7 +302,9 @@ class SimHpss:
         self._up("hashes")
         found = {}
         for path in paths:
-            archived = self.world.hpss.files[path]
+            archived = self.world.hpss.now(path)
+            if archived is None:
+                continue
             found[path] = (
                 ArchiveHash(archived.hash, hash_of(archived.hash, archived.content)) if archived.hash else None
             )
@@ -273,7 +324,9 @@ class SimHpss:
         self._must_die()
         world = self.world
         cartridges = frozenset(
-            cartridge_label(volume) for fetch in fetches for volume in world.hpss.files[fetch.hpss_path].volumes
+            cartridge_label(volume)
+            for fetch in fetches
+            for volume in (world.hpss.now(fetch.hpss_path) or NOTHING).volumes
         )
         session = HsiSession(session_name, self.process, list(fetches), cartridges)
         world.hpss.sessions = [other for other in world.hpss.sessions if other.alive]
@@ -286,7 +339,7 @@ class SimHpss:
             self._must_die()
             if not may_go_on():
                 session.alive = False
-                session.trouble = ("FENCED", "stopped by its worker")
+                session.trouble = ("STOPPED", "stopped by its worker")
                 session.fetched += [Fetched(None, "") for _ in fetches[len(session.fetched) :]]
                 status = 75
                 break
@@ -322,6 +375,16 @@ class SimTask:
     records: list = field(default_factory=list)
     completed: float | None = None
     forgotten: bool = False
+    # Waits for a person (its login has expired, an administrator has paused it); once.
+    halted: bool = False
+    was_halted: bool = False
+    by_admin: str = ""
+
+
+FOREIGN = "somebody else's"
+HALTING = ("inactive", "paused")
+# Seconds until somebody has renewed a login, unpaused a task, or ended a task that was not ours.
+HALTED = 3000.0
 
 
 class GlobusState:
@@ -335,11 +398,16 @@ class GlobusState:
         # What becomes of the next tasks, first to last; "" is a good one.
         self.fates: list[str] = []
         self.away_until = 0.0
+        # Until then our login has expired.
+        self.login_until = 0.0
+        # What the next submits meet, first to last.
+        self.refusals: list[str] = []
+        self.pending_cap = 100
         self.submits = 0
         self.version = 0
 
     def live(self):
-        return [task for task in self.tasks.values() if task.status == "ACTIVE"]
+        return [task for task in self.tasks.values() if task.status in {"ACTIVE", "INACTIVE"}]
 
     def advance(self, world):
         """What the service has done by now."""
@@ -360,6 +428,20 @@ class GlobusState:
     def _go_on(self, world, task):
         self.version += 1
         items = task.order.items
+        if task.halted:
+            task.halted, task.status = False, "ACTIVE"
+        elif task.fate in HALTING and not task.was_halted and task.item >= len(items) // 2:
+            task.halted = task.was_halted = True
+            task.status = "INACTIVE" if task.fate == "inactive" else "ACTIVE"
+            task.next_at += HALTED
+            return
+        if task.fate == "cancelled by an administrator":
+            task.by_admin = "SOURCE"
+            self.end(world, task, "FAILED", "CANCELED: by an administrator")
+            return
+        if task.fate == FOREIGN:
+            self.end(world, task, "FAILED", "CANCELED: by its owner")
+            return
         if task.fate == "fails half-way" and task.item >= len(items) // 2:
             self.end(world, task, "FAILED", "ENDPOINT_ERROR: it broke")
             return
@@ -383,7 +465,10 @@ class GlobusState:
                 record = Transferred(item.source, item.destination, len(content), hash_of("md5", content), "md5")
                 if task.fate == "no checksum":
                     record = replace(record, checksum=None, algorithm=None)
-                task.records.append(record)
+                if task.fate == "wrong size" and task.item == 0:
+                    record = replace(record, size=record.size + 1)
+                if not (task.fate == "record missing" and task.item == 0):
+                    task.records.append(record)
             task.item += 1
             task.next_at += self.seconds
             return
@@ -393,6 +478,8 @@ class GlobusState:
         task.status, task.fatal, task.completed, task.next_at = status, fatal, world.time, None
         if task.fate == "forgotten":
             task.forgotten = True
+        if task.fate == "history deleted":
+            task.records = []
 
 
 class SimGlobus:
@@ -404,6 +491,8 @@ class SimGlobus:
         world.boundary(self.process, kind, detail)
         if world.time < world.globus.away_until:
             raise WorldFault("GLOBUS-AWAY", "no answer (simulated)")
+        if world.time < world.globus.login_until:
+            raise OperatorFault("GLOBUS-CREDENTIALS", "the login has expired (simulated)", "log in again")
         result = do()
         world.changed()
         world.replied(self.process, kind, detail)
@@ -420,6 +509,19 @@ class SimGlobus:
         globus.submits += 1
         if order.submission_id in globus.by_submission:
             return Accepted(globus.by_submission[order.submission_id], duplicate=True)
+        refusal = globus.refusals.pop(0) if globus.refusals else ""
+        if refusal == "429":
+            raise WorldFault("GLOBUS-BUSY", "slow down (simulated)", retry_after=77.0)
+        if refusal == "pending" or len(globus.live()) >= globus.pending_cap:
+            raise WorldFault("GLOBUS-TOO-MANY-PENDING", "too many tasks are pending (simulated)")
+        if refusal == "consent":
+            raise OperatorFault("GLOBUS-CONSENT", "consent is missing (simulated)", "give it")
+        if refusal == "identical":
+            other = f"task-{self.world.number()}"
+            stranger = replace(order, label=FOREIGN)
+            until = self.world.time + HALTED
+            globus.tasks[other] = SimTask(other, stranger, self.world.time, FOREIGN, next_at=until)
+            globus.version += 1
         pairs = {(item.source, item.destination) for item in order.items}
         for task in globus.live():
             if pairs & {(item.source, item.destination) for item in task.order.items}:
@@ -435,14 +537,18 @@ class SimGlobus:
     def _view(self, task):
         live = self.world.globus.live()
         nice = None
-        if task.status == "ACTIVE":
+        if task.status == "INACTIVE":
+            nice = "CREDENTIALS_EXPIRED"
+        elif task.halted:
+            nice = "PAUSED_BY_ADMIN"
+        elif task.status == "ACTIVE":
             nice = task.nice if task in live[: self.world.globus.at_once] else "QUEUED"
         return TaskView(
             task_id=task.task_id, label=task.order.label, status=task.status, nice_status=nice, nice_status_text="",
-            is_paused=False, faults=task.faults, fatal_error=task.fatal, files=len(task.order.items),
+            is_paused=task.halted and task.status == "ACTIVE", faults=task.faults, fatal_error=task.fatal, files=len(task.order.items),
             files_transferred=len(task.records), files_skipped=0, bytes_transferred=0, bytes_checksummed=0,
             requested_at=EPOCH + task.submitted, completed_at=None if task.completed is None else EPOCH + task.completed,
-            deadline=None, canceled_by_admin="", history_deleted=False,
+            deadline=None, canceled_by_admin=task.by_admin, history_deleted=task.fate == "history deleted" and task.completed is not None,
         )  # fmt: skip
 
     def _known(self, task_id):
@@ -464,14 +570,18 @@ class SimGlobus:
     def cancel(self, task_id):
         def do():
             task = self._known(task_id)
-            if task.status == "ACTIVE":
+            if task.completed is None:
                 self.world.globus.version += 1
                 self.world.globus.end(self.world, task, "FAILED", "CANCELED: by the user")
 
         self._call("cancel", task_id, do)
 
     def transferred(self, task_id):
+        # Raises at once, not only when the first record is asked for.
         records = self._call("records", task_id, lambda: list(self._known(task_id).records))
+        return self._pages(task_id, records)
+
+    def _pages(self, task_id, records):
         half = (len(records) + 1) // 2
         yield from records[:half]
         if records[half:]:
@@ -479,6 +589,7 @@ class SimGlobus:
             yield from records[half:]
 
     def events(self, task_id, limit=20):
+        self._call("events", task_id, lambda: self._known(task_id))
         return []
 
     def listing(self, collection, path):
@@ -557,6 +668,7 @@ class World:
         processes = {id(p): replace(p, flight=None, greenlet=None, homes=[]) for p in self.processes}
         other.processes = list(processes.values())
         other.hpss = copy.copy(self.hpss)
+        other.hpss.since = dict(self.hpss.since)
         other.hpss.habits = {path: list(todo) for path, todo in self.hpss.habits.items()}
         other.hpss.sessions = [
             replace(
@@ -573,6 +685,7 @@ class World:
         other.globus.by_submission = dict(self.globus.by_submission)
         other.globus.destination = dict(self.globus.destination)
         other.globus.fates = list(self.globus.fates)
+        other.globus.refusals = list(self.globus.refusals)
         other.events, other.errors, other.hurt = list(self.events), list(self.errors), set(self.hurt)
         other.hook = other.after = other.scheduler = None
         return other

@@ -78,7 +78,10 @@ class FakeHost:
         return ProcessIdentity(self.name, self.boot, "4026531836", self.pid, 12345, "")
 
     def is_certainly_dead(self, other):
-        return other.host == self.name and other.pid in self.dead
+        ours = self.identity()
+        if (other.host, other.boot_id, other.pid_namespace) != (ours.host, ours.boot_id, ours.pid_namespace):
+            return False
+        return other.pid in self.dead or other.started != ours.started
 
     def token(self):
         return hashlib.sha256(f"{self.name}-{self.pid}-{next(self.tokens)}".encode()).hexdigest()[:8]
@@ -145,32 +148,46 @@ class FakeHpss:
         for path in paths:
             if path in self.files:
                 listing.files.append(self._listed(path))
+            elif any(other.startswith(path.rstrip("/") + "/") for other in self.files):
+                listing.refused.append(Refused(path, "not-a-file", "is a directory"))
             else:
                 listing.refused.append(Refused(path, "missing", "No such file or directory"))
         return listing
 
     def hashes(self, paths):
+        self.check_up()
         found = {}
         for path in paths:
+            if path not in self.files:
+                continue
             kind = self.files[path].hash
             found[path] = ArchiveHash(kind, hashlib.new(kind, self.files[path].content).hexdigest()) if kind else None
         return found
 
     def get(self, fetches, *, session_name, may_go_on=lambda: True, on_fetched=lambda _i: None):
         self.check_up()
-        tapes = {v[:6] for f in fetches for v in self.files[f.hpss_path].volumes}
+        tapes = {v[:6] for f in fetches if f.hpss_path in self.files for v in self.files[f.hpss_path].volumes}
         self.contention += sorted(tapes & self.in_use)
         self.in_use |= tapes
         self.sessions.append([f.hpss_path for f in fetches])
         self.on_get([f.hpss_path for f in fetches])
         fetched, status = [], 0
         for n, fetch in enumerate(fetches):
+            if not may_go_on():
+                fetched += [Fetched(None, "") for _ in fetches[n:]]
+                self.trouble, status = ("STOPPED", "we were told not to go on"), 75
+                break
             if self.trouble and n >= self.trouble_after:
                 fetched.append(Fetched(None, ""))
                 status = 75
                 continue
-            if fetch.hpss_path in self.errors:
-                fetched.append(Fetched(None, self.errors[fetch.hpss_path]))
+            error = self.errors.get(fetch.hpss_path, "")
+            if fetch.hpss_path not in self.files:
+                error = "get: HPSS_ENOENT: No such file or directory"
+            elif not Path(fetch.local_path).parent.is_dir():
+                error = "get: opening local file: No such file or directory"
+            if error:
+                fetched.append(Fetched(None, error))
                 status = 64
                 continue
             content = self.damage.get(fetch.hpss_path, self.files[fetch.hpss_path].content)
@@ -295,11 +312,14 @@ class FakeGlobus:
 
     def transferred(self, task_id) -> Iterator[Transferred]:
         self._check()
+        # At once, not only when the first record is asked for.
         if task_id not in self.tasks:
             raise UnknownTask
-        yield from self.tasks[task_id].records
+        return iter(self.tasks[task_id].records)
 
     def events(self, task_id, limit=20) -> list[TaskEvent]:
+        if task_id not in self.tasks:
+            raise UnknownTask
         return []
 
     def listing(self, collection, path) -> list[RemoteEntry]:
