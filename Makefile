@@ -46,7 +46,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 searches: $(READY)
-	$(BIN)/python tests/searches.py
+	$(BIN)/python tests/search_table.py
 
 simulate: $(READY)
 	$(BIN)/python -m pytest --timeout 0 tests/simulation

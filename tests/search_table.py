@@ -1,4 +1,4 @@
-"""Run the searches for ways to break tacc-sync, and print one table of what was tried: searches.py [--only NAME ...].
+"""Run the searches for ways to break tacc-sync, and print one table of what was tried: search_table.py [--only NAME ...].
 
 Each search says itself what it tried, as a line of JSON in the file that SEARCH_LOG names: `search`, `tried`
 (boundaries, schedules, worlds, kills, inputs), `violations`, `seconds`, and perhaps `note`. Ends with 1 when one failed
