@@ -62,6 +62,26 @@ def test_the_first_run_marks_the_buffer_and_each_raises_the_epoch(house):
         assert (ours.epoch, ours.workspace_path, ours.workspace_id) == (run, house.disk.root, "workspace-1")
 
 
+def test_a_run_that_begins_while_the_first_one_marks_the_buffer_is_not_refused(house):
+    class Late(PosixDisk):
+        """Reads the mark just before another run makes it."""
+
+        met = False
+
+        def read(self, path, limit=2**29):
+            if path != layout.MARKER or self.met:
+                return super().read(path, limit)
+            self.met = True
+            try:
+                return super().read(path, limit)
+            finally:
+                begin(house)
+
+    late = Late(house.buffer.root)
+    ownership.must_be_ours(house.disk, late)
+    assert late.met
+
+
 def test_a_slot_raises_the_epoch_too(house):
     home = begin(house)
     give_a_slot(home)

@@ -38,9 +38,11 @@ def must_be_ours(disk: Disk, buffer: Disk | None, also: Collection[str] = ()) ->
     # The buffer's first: raised meanwhile, the workspace's is ahead, which is right.
     theirs = None if buffer is None else marker(buffer)
     root = "" if buffer is None else buffer.root
-    fault = ownership.judge(identity(disk), theirs, here=disk.root, also=also, buffer=root)
-    if fault is not None:
-        raise fault
+    while fault := ownership.judge(identity(disk), theirs, here=disk.root, also=also, buffer=root):
+        # Another run may just have marked the buffer for the first time: only what still stands speaks against us.
+        before, theirs = theirs, None if buffer is None else marker(buffer)
+        if theirs == before:
+            raise fault
 
 
 def claim(home: Home, also: Collection[str] = ()) -> None:
