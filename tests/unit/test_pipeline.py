@@ -1,5 +1,6 @@
 """A request through all five components, with fakes for the neighbours: what arrives, what is left, what is said."""
 
+import errno
 import hashlib
 import json
 
@@ -7,7 +8,9 @@ import pytest
 from house import DESTINATION, SOURCE, House
 
 from tacc_sync.outside.hpss.interface import Refused
-from tacc_sync.rules.faults import WorldFault
+from tacc_sync.pipeline.step import Moved
+from tacc_sync.rules.faults import OperatorFault, WorldFault
+from tacc_sync.workspace.recovery import give_back
 
 
 @pytest.fixture
@@ -489,6 +492,37 @@ def test_a_session_that_hangs_in_a_maintenance_counts_nothing(house):
     (work,) = house.documents("hpss_queue").values()
     assert all(file.get("failures", 0) == 0 for file in work["files"])
     assert work["begun"] == work["ended"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        WorldFault("HPSS-SESSIONS", "too many sessions"),
+        OperatorFault("HPSS-UNAUTHENTICATED", "log in"),
+        OSError(errno.ENOSPC, "no space left"),
+    ],
+    ids=lambda fault: str(getattr(fault, "code", fault)),
+)
+def test_sessions_that_never_come_about_do_not_make_a_unit_a_killer(house, fault):
+    fill(house, files=2, tapes=1)
+    house.drop()
+    house.run("syncer")
+    retriever = house.component("retriever")
+
+    def refuse(_paths):
+        raise fault
+
+    house.hpss.on_get = refuse
+    for _ in range(3 * house.settings.patience.deaths):
+        with pytest.raises(type(fault)):
+            retriever.step()
+        home = retriever._bench.home
+        give_back(home, home.path, home.name, lambda *_: None)
+        house.hpss.in_use.clear()
+    house.hpss.on_get = lambda _paths: None
+    assert isinstance(retriever.step(), Moved)
+    (work,) = house.documents("globus_queue").values()
+    assert work["begun"] == work["ended"] == 1
 
 
 def test_a_destination_that_the_collection_does_not_show_is_refused_at_once(house):

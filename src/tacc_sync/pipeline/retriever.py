@@ -14,7 +14,7 @@ from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer, out_of_the_way
 from tacc_sync.rules import patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
-from tacc_sync.rules.faults import WorkFault, WorldFault
+from tacc_sync.rules.faults import OperatorFault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, UnitName
 from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
 
@@ -109,10 +109,26 @@ class Retriever:
         report("work_claimed", component="retriever", unit=unit.unit, request=unit.request)
 
         try:
-            transfer_buffer.prepare(bench.buffer, home.name, unit.unit)
+            trouble = self._bring(unit, work)
         except WorkFault as fault:
             self._release_cartridges(unit)
             return out_of_the_way(bench, claimed, "retriever", fault)
+        except (WorldFault, OperatorFault, OSError):
+            # We live: the unit has killed nobody. Else an hour without a free session would look like ten dead workers.
+            self._take_count_back(claimed)
+            raise
+        return self._pass_on(work, claimed, trouble)
+
+    def _take_count_back(self, claimed: str) -> None:
+        # Read anew: what we know of its files by now may not be durable in the buffer.
+        work = queues.work_of(self._bench.disk, claimed)
+        work.begun -= 1
+        self._bench.home.put_document(claimed, work)
+
+    def _bring(self, unit: UnitName, work: Work) -> tuple[str, str] | None:
+        """Fill the unit's directory in the buffer; what was wrong with the session as a whole."""
+        bench = self._bench
+        transfer_buffer.prepare(bench.buffer, bench.home.name, unit.unit)
         self._adopt_what_is_there(work)
         wanted = [index for index, file in enumerate(work.files) if file.outcome == "waiting"]
         trouble: tuple[str, str] | None = None
@@ -124,8 +140,8 @@ class Retriever:
         else:
             self._release_cartridges(unit)
         transfer_buffer.sync(bench.buffer, unit.unit)
-        transfer_buffer.clear_part(bench.buffer, home.name, unit.unit)
-        return self._pass_on(work, claimed, trouble)
+        transfer_buffer.clear_part(bench.buffer, bench.home.name, unit.unit)
+        return trouble
 
     def _adopt_what_is_there(self, work: Work) -> None:
         """An earlier worker may have died between placing a verified file and saying so: no need to recall it again."""
