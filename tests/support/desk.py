@@ -7,7 +7,7 @@ import json
 from house import House
 
 from tacc_sync.cli.main import main
-from tacc_sync.operator import quarantine
+from tacc_sync.operator import quarantine, repair
 from tacc_sync.operator.check import Checker
 from tacc_sync.operator.hands import hands
 from tacc_sync.operator.status_reader import Reader
@@ -27,6 +27,12 @@ class Desk(House):
 
     def check(self):
         return Checker(self.disk, self.buffer, self.clock, self.host, self.settings.buffer.quota).check()
+
+    def repair(self, disk=None, buffer=None):
+        """What `check --repair` does; what it says. Through these disks, if any."""
+        checker = Checker(self.disk, self.buffer, self.clock, self.host, self.settings.buffer.quota)
+        mends = repair.mendable(checker, self.clock, checker.check())
+        return list(repair.mend(disk or self.disk, buffer or self.buffer, self.clock, self.host, mends))
 
     def codes(self, severity=None):
         return sorted({f.code for f in self.check().findings if severity in {None, f.severity}})

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from desk import Desk
 
-from tacc_sync.operator.check import Checker, repair
+from tacc_sync.operator.check import Checker
 from tacc_sync.workspace.home import Home
 
 
@@ -176,14 +176,6 @@ def test_a_rest_of_nobody(done):
 def test_a_cartridge_of_nobody(done):
     (done.root / "ws/cartridges/AA0001").write_text("retriever.dtn09.x.1.1.abc")
     assert broken(done) == {"CARTRIDGE-ORPHAN"}
-
-
-def test_the_turn_lost_and_made_anew(done):
-    (done.root / "ws/turn").unlink()
-    assert broken(done) == {"TURN-MISSING"}
-    with done.hands() as home:
-        assert repair(home, done.check()) == ["made the turn anew"]
-    assert done.check().findings == []
 
 
 def test_the_turn_in_a_workers_hands_is_no_finding_and_two_are(done):

@@ -21,11 +21,17 @@ def check_buffer(buffer: Disk, reading: Reading) -> tuple[int, list[Finding]]:
     findings: list[Finding] = []
     total = 0
     there = set(places.names(buffer, ""))
+    reading.in_buffer = {}
+    reading.parts = set(places.names(buffer, layout.PART))
     for name in sorted(there - {layout.PART, layout.MARKER}):
         facts = units.get(name)
+        reading.in_buffer[name] = transfer_buffer.remaining(buffer, name)
         if facts is None or facts.place == FINISHED:
             what = "nothing of ours" if facts is None else "its unit is finished"
             findings.append(_finding("untidy" if facts else "broken", "BUFFER-UNOWNED", name, what))
+            continue
+        if reading.in_buffer[name] == ["."]:
+            findings.append(_finding("broken", "BUFFER-STRANGER", name, "it is no directory"))
             continue
         size = _check_unit(buffer, facts, reserved.get(name, 0), findings)
         total += size
@@ -34,7 +40,7 @@ def check_buffer(buffer: Disk, reading: Reading) -> tuple[int, list[Finding]]:
             findings.append(_lost(facts, len(facts.in_buffer)))
     findings += [
         _finding("untidy", "BUFFER-LEFTOVER", f"{layout.PART}/{name}", "its worker is gone")
-        for name in sorted(places.names(buffer, layout.PART))
+        for name in sorted(reading.parts)
         if name.removeprefix(layout.DEAD).partition("~")[0] not in reading.homes
     ]
     return total, findings

@@ -1,7 +1,7 @@
 """Reading the whole workspace for `check`, again and again until two readings agree, so that it may run while
 components do.
 
-Guarantee: nothing is changed (but for `repair`), nothing outside is asked. A finding is reported only of a moment in
+Guarantee: nothing is changed, nothing outside is asked. A finding is reported only of a moment in
 which nothing had moved while it was read, or, when the workspace does not come to rest, if it stood unchanged in
 several readings.
 Fails with `OSError`.
@@ -9,7 +9,7 @@ Fails with `OSError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tacc_sync.operator import places, quarantine
@@ -19,18 +19,20 @@ from tacc_sync.operator.strangers import strangers
 from tacc_sync.operator.workers import identity_of
 from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.interface import Host
-from tacc_sync.rules import audit, identity
-from tacc_sync.rules.audit import Finding, Reading, RequestFacts, SumOfRequest, UnitFacts
-from tacc_sync.rules.documents import BadDocument, NewerDocument, Request
+from tacc_sync.rules import audit, documents, identity, sanity
+from tacc_sync.rules.audit import Finding, Reading, RequestFacts, SumOfRequest, UnitFacts, Vacant
+from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Request
+from tacc_sync.rules.faults import OperatorFault
 from tacc_sync.rules.identity import SUFFIX, UnitName, is_worker, request_key
 from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
-from tacc_sync.workspace import layout, queues
+from tacc_sync.workspace import layout, ownership, queues
 from tacc_sync.workspace.disk import Disk
-from tacc_sync.workspace.home import STAGING, TURN, Home
+from tacc_sync.workspace.home import HEARTBEAT, STAGING, TURN
 
 READINGS = 12
 PAUSE = 0.25
-MANIFEST = "manifest.jsonl"
+MANIFESTS = ("manifest.jsonl", "manifest-sha512.txt")
+ADMITTED = "admitted.json"
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Report:
     sums: list[SumOfRequest]
     units: int
     buffer_bytes: int | None
+    reading: Reading
 
     @property
     def broken(self) -> list[Finding]:
@@ -52,12 +55,21 @@ class Report:
 class Checker:
     """Reads and judges a workspace, and the transfer buffer when there is one."""
 
-    def __init__(self, disk: Disk, buffer: Disk | None, clock: Clock, host: Host, quota: int) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        buffer: Disk | None,
+        clock: Clock,
+        host: Host,
+        quota: int,
+        also_at: Collection[str] = (),
+    ) -> None:
         self._disk = disk
         self._buffer = buffer
         self._clock = clock
         self._host = host
         self._quota = quota
+        self._also_at = also_at
 
     def check(self) -> Report:
         """Read until two consecutive readings agree; at last take what all of the last readings found."""
@@ -106,8 +118,10 @@ class Checker:
             parsed = identity.parse_unit(unit)
             if parsed is not None and queues.is_number(size):
                 reading.reservations.append((parsed, int(size)))
-        reading.slots = _parsed(queues.slots(disk))
+        reading.slots = _parsed(places.names(disk, layout.SLOTS))
         reading.rests = _parsed(name.rpartition("~")[0] for name in places.names(disk, layout.RESTS))
+        self._owner(reading)
+        self._directories(reading)
         self._homes(reading)
         self._strangers(reading)
         self._quarantine(reading)
@@ -122,6 +136,7 @@ class Checker:
             sums=audit.sums(reading),
             units=len(reading.units),
             buffer_bytes=buffer_bytes,
+            reading=reading,
         )
 
     def _unit(self, sighting: Sighting) -> UnitFacts:
@@ -154,7 +169,7 @@ class Checker:
             facts = self._request(reading, path, in_quarantine=False)
             if facts is not None:
                 facts.finished = True
-                facts.has_manifest = self._disk.status(f"{layout.finished(key)}/{MANIFEST}") is not None
+                facts.has_manifest = all(self._disk.status(f"{layout.finished(key)}/{name}") for name in MANIFESTS)
                 _keep(found, facts)
         return list(found.values())
 
@@ -171,7 +186,38 @@ class Checker:
         # What the syncer put into quarantine was never committed, whatever it says of a plan.
         if request.plan is None or path.startswith(layout.quarantine("syncer") + "/"):
             return None
-        return RequestFacts(request_key(request.request_id), path, request.plan, request.result)
+        facts = RequestFacts(request_key(request.request_id), path, request.plan, request.result)
+        try:
+            sanity.check_request(request, facts.key)
+        except BadDocument as bad:
+            reading.noted.append(Finding("broken", "DOCUMENT-BAD", path, bad.text, bad.remedy))
+        token = request.admitted.token if request.admitted is not None else ""
+        facts.admitted = token == self._admitted(facts.key)
+        return facts
+
+    def _admitted(self, key: str) -> str | None:
+        try:
+            content = queues.read_document(self._disk, f"{layout.finished(key)}/{ADMITTED}", 65536)
+        except (FileNotFoundError, NotADirectoryError, BadDocument):
+            return None
+        found = documents.decode_or_none(content, Admission)
+        return found.token if found is not None else None
+
+    def _owner(self, reading: Reading) -> None:
+        try:
+            ownership.must_be_ours(self._disk, self._buffer, self._also_at)
+        except OperatorFault as fault:
+            reading.noted.append(Finding("broken", fault.code, layout.IDENTITY, fault.text, fault.remedy))
+
+    def _directories(self, reading: Reading) -> None:
+        wanted = [*layout.DIRECTORIES, *(layout.finished(request.key) for request in reading.requests)]
+        for directory in wanted:
+            if self._disk.status(directory) is None:
+                reading.missing_directories.append(directory)
+                text = "the directory is missing, and nothing can move into it"
+                reading.noted.append(
+                    Finding("broken", "DIRECTORY-MISSING", directory, text, "`tacc-sync check --repair`")
+                )
 
     # --- what must have an owner ------------------------------------------------------------------------------
 
@@ -179,24 +225,29 @@ class Checker:
         disk = self._disk
         if disk.status(layout.TURN) is not None:
             reading.turns.append(layout.TURN)
-        alive = {beat.worker: beat for beat in queues.heartbeats(disk)}
         for name in places.names(disk, layout.CLAIMS):
-            turn = f"{layout.CLAIMS}/{name}/{TURN}/{layout.TURN}"
+            home = f"{layout.CLAIMS}/{name}"
+            if any(places.names(disk, f"{home}/{folder}") for folder in (INBOX, REQUEST_QUEUE)):
+                reading.requests_claimed = True
+            turn = f"{home}/{TURN}/{layout.TURN}"
             if disk.status(turn) is not None:
                 reading.turns.append(turn)
             if name.startswith(layout.DEAD):
                 # Until it is drained, what it held has an owner.
                 reading.homes.add(name.removeprefix(layout.DEAD).rpartition("~")[0])
                 self._leftover(reading, name, "a fenced worker's home")
+                reading.vacant.append(self._vacant(name))
             elif is_worker(name):
                 reading.homes.add(name)
-                if name in alive and self._host.is_certainly_dead(identity_of(alive[name])):
+                beat = queues.heartbeat(disk, name)
+                if beat is not None and self._host.is_certainly_dead(identity_of(beat)):
                     self._leftover(reading, name, "the home of a worker whose process is gone")
             elif name.startswith(layout.UNBORN):
                 self._leftover(reading, name, "a home that was never finished")
+                reading.vacant.append(self._vacant(name))
             else:
                 self._leftover(reading, name, "nothing of ours")
-        for label in sorted(queues.cartridges(disk)):
+        for label in sorted(places.names(disk, layout.CARTRIDGES)):
             try:
                 holder = queues.read_document(disk, f"{layout.CARTRIDGES}/{label}", 4096)
             except FileNotFoundError:
@@ -204,6 +255,17 @@ class Checker:
             except BadDocument:
                 holder = b""
             reading.cartridges[label] = holder.decode("utf-8", "replace")
+
+    def _vacant(self, name: str) -> Vacant:
+        home = f"{layout.CLAIMS}/{name}"
+        beat = queues.heartbeat(self._disk, name)
+        there = set(places.names(self._disk, home))
+        folders = (*CLAIMABLE, TURN, STAGING)
+        is_empty = there <= {HEARTBEAT, *folders} and not any(
+            places.names(self._disk, f"{home}/{folder}") for folder in folders
+        )
+        is_dead = beat is not None and self._host.is_certainly_dead(identity_of(beat))
+        return Vacant(name, is_dead, HEARTBEAT in there, is_empty)
 
     def _leftover(self, reading: Reading, name: str, what: str) -> None:
         claims = [
@@ -226,20 +288,13 @@ class Checker:
         for entry in quarantine.entries(self._disk):
             if not entry.document:
                 text = "a reason without a document, which has gone on"
-                remedy = f"`tacc-sync quarantine release {entry.name}` removes it"
+                remedy = "`tacc-sync check --repair` removes it"
+                reading.orphaned_reasons.append(entry.why_path)
                 reading.noted.append(Finding("untidy", "REASON-ORPHAN", entry.why_path, text, remedy))
             elif not entry.code:
                 text = "nobody has written why it lies here"
                 remedy = "look at the log of that time; then release or abandon it"
                 reading.noted.append(Finding("untidy", "REASON-MISSING", entry.path, text, remedy))
-
-
-def repair(home: Home, report: Report) -> list[str]:
-    """Mend what can be mended without thought: the turn, when it is lost. What was done."""
-    if not any(finding.code == "TURN-MISSING" for finding in report.findings):
-        return []
-    home.put_new(layout.TURN, b"{}\n")
-    return ["made the turn anew"]
 
 
 def _keep(found: dict[str, RequestFacts], facts: RequestFacts) -> None:

@@ -1,28 +1,58 @@
-"""What lies in the queues of units and is no unit of ours.
+"""What lies in the queues, or where marks are kept, and is nothing of ours.
 
 Guarantee: nothing is changed. Fails with `OSError`.
 """
 
 from __future__ import annotations
 
-from tacc_sync.rules import documents, legacy
+from collections.abc import Callable
+
+from tacc_sync.operator import places
+from tacc_sync.rules import documents, identity, legacy
 from tacc_sync.rules.documents import BadDocument
-from tacc_sync.rules.route import UNIT_QUEUES
-from tacc_sync.workspace import queues
+from tacc_sync.rules.identity import SUFFIX
+from tacc_sync.rules.route import REQUEST_QUEUE, UNIT_QUEUES
+from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
+
+OF_A_REQUEST = frozenset({"admitted.json", "request.json", "manifest.jsonl", "manifest-sha512.txt"})
 
 
 def strangers(disk: Disk) -> tuple[list[str], list[str]]:
     """The paths of strangers, and those of work units of the earlier tacc-sync."""
     unknown: list[str] = []
     legacies: list[str] = []
+    unknown += _elsewhere(disk)
     for queue in UNIT_QUEUES:
-        for name in sorted(queues.strangers(disk, queue)):
+        for name in sorted(name for name in places.names(disk, queue) if identity.parse_entry(name) is None):
             # Names with a leading dot are somebody's temporary files, the doctor's among them.
             if not name.startswith("."):
                 path = f"{queue}/{name}"
                 (legacies if _is_legacy(disk, path) else unknown).append(path)
     return unknown, legacies
+
+
+def _elsewhere(disk: Disk) -> list[str]:
+    """What cannot be a request, a finished unit, or a mark of one."""
+    ours: dict[str, Callable[[str], bool]] = {
+        REQUEST_QUEUE: lambda name: name.endswith(SUFFIX),
+        layout.RESERVATIONS: lambda name: _is_mark(name, "."),
+        layout.RESTS: lambda name: _is_mark(name, "~"),
+        layout.SLOTS: lambda name: identity.parse_unit(name) is not None,
+    }
+    for key in places.finished_keys(disk):
+        ours[layout.finished(key)] = lambda name: name in OF_A_REQUEST or identity.parse_entry(name) is not None
+    return [
+        f"{directory}/{name}"
+        for directory, is_ours in ours.items()
+        for name in sorted(places.names(disk, directory))
+        if not name.startswith(".") and not is_ours(name)
+    ]
+
+
+def _is_mark(name: str, separator: str) -> bool:
+    unit, _, number = name.rpartition(separator)
+    return identity.parse_unit(unit) is not None and queues.is_number(number)
 
 
 def _is_legacy(disk: Disk, path: str) -> bool:

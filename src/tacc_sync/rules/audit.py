@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tacc_sync.rules import completion, route, second_thoughts
-from tacc_sync.rules.documents import Plan, Result, Work
-from tacc_sync.rules.identity import UnitName, request_key
+from tacc_sync.rules import completion, route, sanity, second_thoughts
+from tacc_sync.rules.documents import BadDocument, File, Plan, Result, Work
+from tacc_sync.rules.identity import UnitName, task_label
 from tacc_sync.rules.progress import Amount, Standing
 from tacc_sync.rules.route import FINISHED, GLOBUS_QUEUE, HPSS_QUEUE, QUARANTINE, REAPER_QUEUE
 
@@ -47,11 +47,13 @@ class UnitFacts:
     contradictions: list[str] = field(default_factory=list)
     in_buffer: dict[int, int] = field(default_factory=dict)
     files: int = 0
+    has_open_task: bool = False
 
 
 @dataclass(slots=True)
 class RequestFacts:
-    """A planned request. `result` is that of a finished one; `copies`: in how many places its document lies."""
+    """A planned request. `result` is that of a finished one; `copies`: in how many places its document lies;
+    `admitted`: whether it owns its id, as `finished/<key>/admitted.json` says."""
 
     key: str
     path: str
@@ -60,6 +62,7 @@ class RequestFacts:
     finished: bool = False
     has_manifest: bool = False
     copies: int = 1
+    admitted: bool = True
 
 
 @dataclass(slots=True)
@@ -74,6 +77,17 @@ class SumOfRequest:
     quarantined: Amount
     on_the_way: Amount
     agrees: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vacant:
+    """A home in claims that is half-born or fenced: whether its process is certainly dead, whether there is a heartbeat
+    in it, and whether there is anything else."""
+
+    name: str
+    is_dead: bool
+    has_heartbeat: bool
+    is_empty: bool
 
 
 @dataclass(slots=True)
@@ -91,6 +105,14 @@ class Reading:
     turns: list[str] = field(default_factory=list)
     # Found while reading, and a finding in itself: strangers, leftovers of dead workers, lone reasons.
     noted: list[Finding] = field(default_factory=list)
+    # For mending: what is known of homes that nobody lives in, lone reasons, directories that are missing, and names in
+    # the buffer's unit directories and below `.part/` (None without a buffer).
+    vacant: list[Vacant] = field(default_factory=list)
+    orphaned_reasons: list[str] = field(default_factory=list)
+    missing_directories: list[str] = field(default_factory=list)
+    in_buffer: dict[str, list[str]] | None = None
+    parts: set[str] = field(default_factory=set)
+    requests_claimed: bool = False
 
 
 def facts_of(work: Work, name: UnitName, place: str, path: str) -> UnitFacts:
@@ -98,32 +120,67 @@ def facts_of(work: Work, name: UnitName, place: str, path: str) -> UnitFacts:
     facts = UnitFacts(name, place, path, files=len(work.files))
     facts.standing.add(work, quarantined=place == QUARANTINE)
     facts.in_buffer = {i: file.size for i, file in enumerate(work.files) if route.in_buffer(file)}
-    facts.contradictions = list(_contradictions(work, name, place))
+    facts.contradictions = list(_contradictions(work, name, place, path))
+    facts.has_open_task = second_thoughts.has_open_task(work)
     return facts
 
 
-def _contradictions(work: Work, name: UnitName, place: str) -> Iterator[str]:
-    if work.unit != name.unit:
-        yield f"its document says that it is {work.unit}"
-    if request_key(work.request_id) != name.request:
-        yield f"its document belongs to request {work.request_id}"
-    size = sum(file.size for file in work.files)
-    if not size == work.bytes == name.bytes:
-        yield f"its files have {size} bytes, its document says {work.bytes}, its name {name.bytes}"
-    unproven = [f.path for f in work.files if f.outcome == "delivered" and not route.may_free(f)]
-    if unproven:
-        yield f"{len(unproven)} files are called delivered without a receipt, such as {unproven[0]}"
+def _contradictions(work: Work, name: UnitName, place: str, path: str) -> Iterator[str]:
+    try:
+        sanity.check_work(work, name.unit)
+    except BadDocument as bad:
+        yield bad.text
+    files: dict[str, list[str]] = {}
+    for file in work.files:
+        for text in _contradictions_of_file(file):
+            files.setdefault(text, []).append(file.path)
+    for text, paths in files.items():
+        yield f"{len(paths)} files are {text}, such as {paths[0]}"
+    yield from _contradictions_of_tasks(work)
     is_open = second_thoughts.has_open_task(work)
     outcomes = {file.outcome for file in work.files}
     match place:
+        case "staging" if not outcomes <= {"waiting", "failed"} or work.tasks:
+            yield "it is about to be published, but something was done with it already"
         case "finished" if not completion.is_settled(work):
             yield "it is finished, but not all of its files are delivered or abandoned"
+        case "finished" if name.request not in path.split("/"):
+            yield "it lies among the finished units of another request"
         case "globus_queue" if not is_open and "retrieved" not in outcomes:
             yield "nothing of it lies in the buffer, and no task is at work on it"
-        case "hpss_queue" | "reaper_queue" if is_open:
+        case "hpss_queue" | "reaper_queue" | "finished" if is_open:
             yield f"task {work.tasks[-1].task_id or work.tasks[-1].label} was not brought to its end"
         case _:
             pass
+
+
+def _contradictions_of_file(file: File) -> Iterator[str]:
+    match file.outcome:
+        case "delivered" if not route.may_free(file):
+            yield "called delivered without a receipt"
+        case "retrieved" if not (file.retrieved_at and file.proof and file.hashes.get("sha512")):
+            yield "called retrieved without a proof"
+        case "waiting" if file.retrieved_at:
+            yield "called waiting, though they were retrieved"
+        case "failed" | "abandoned" if file.why is None:
+            yield f"called {file.outcome} without a reason"
+        case _:
+            pass
+
+
+def _contradictions_of_tasks(work: Work) -> Iterator[str]:
+    for number, task in enumerate(work.tasks, 1):
+        if task.attempt != number or task.label != task_label(work.unit, number):
+            yield f"its task number {number} is called {task.label}, attempt {task.attempt}"
+        if not task.ended_at and number < len(work.tasks):
+            yield f"task {task.task_id or task.label} was not brought to its end, and another was begun"
+    ids = [task.submission_id for task in work.tasks]
+    if len(set(ids)) < len(ids):
+        yield "two of its tasks have one submission id"
+    known = {task.task_id for task in work.tasks}
+    strange = [file.path for file in work.files if file.outcome == "delivered" and file.task_id not in known]
+    if strange:
+        yield f"{len(strange)} files were delivered by a task that is none of its own, such as {strange[0]}"
 
 
 def sums(reading: Reading) -> list[SumOfRequest]:
@@ -178,6 +235,14 @@ def _requests(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> Iterat
                 yield _broken("UNIT-MISSING", unit, f"planned by request {request.key}, and nowhere", restore)
         if request.finished and not request.has_manifest:
             yield _broken("MANIFEST-MISSING", request.path, "the request is finished without a manifest", restore)
+        if not request.admitted:
+            text = f"finished/{request.key}/admitted.json does not say that this request owns its id"
+            yield _broken("REQUEST-UNADMITTED", request.path, text, restore)
+        if request.finished:
+            for unit in request.plan.units:
+                if any(facts.place != FINISHED for facts in places.get(unit, ())):
+                    text = "its request is finished, and it is not"
+                    yield _broken("UNIT-STATE", places[unit][0].path, text, restore)
     for found in sums(reading):
         key = found.request
         counted = found.delivered + found.abandoned + found.quarantined + found.on_the_way
@@ -188,6 +253,8 @@ def _requests(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> Iterat
             )
             yield _broken("SUM-WRONG", key, text, "the findings about its units say where they are")
     for request in reading.requests:
+        if request.result is None and request.finished:
+            yield _broken("SUM-WRONG", request.key, "it is finished, and does not say with what", restore)
         if request.result is None:
             continue
         result = request.result
@@ -219,12 +286,15 @@ def _reservations(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> It
         if name.unit in reserved:
             yield _broken("RESERVATION-TWICE", name.unit, "it has two reservations", "remove the smaller one")
         reserved[name.unit] = max(size, reserved.get(name.unit, 0))
+        if size != name.bytes:
+            text = f"{size} bytes are reserved, the unit has {name.bytes}"
+            yield _broken("RESERVATION-SIZE", f"reservations/{name.unit}.{size}", text, "report it")
         if all(facts.place == FINISHED for facts in places.get(name.unit, ())):
             yield _broken(
                 "RESERVATION-ORPHAN",
                 f"reservations/{name.unit}.{size}",
                 "room is reserved for a unit that is finished or gone",
-                "make sure that the buffer has nothing of it, and remove the file",
+                "`tacc-sync check --repair`, when the buffer has nothing of it",
             )
     total = sum(reserved.values())
     if 0 < reading.quota < total:
@@ -238,25 +308,31 @@ def _reservations(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> It
         held = sum(seen[-1].in_buffer.values())
         if reserved.get(unit, 0) < held:
             text = f"{held} bytes of it lie in the buffer, {reserved.get(unit, 'nothing')} reserved"
-            yield _broken("RESERVATION-MISSING", seen[-1].path, text, "report it: the buffer may overflow")
+            remedy = "`tacc-sync check --repair`; until then the buffer may overflow"
+            yield _broken("RESERVATION-MISSING", seen[-1].path, text, remedy)
 
 
 def _owners(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> Iterator[Finding]:
     for name in reading.slots:
         if not _is_in(places, name, (GLOBUS_QUEUE,)):
             text = "a slot for a task is held by a unit that is not in globus_queue"
-            yield _broken("SLOT-ORPHAN", f"globus_slots/{name.unit}", text, "remove the file")
+            yield _broken("SLOT-ORPHAN", f"globus_slots/{name.unit}", text, "`tacc-sync check --repair`")
+    slots = {name.unit for name in reading.slots}
+    for unit, seen in places.items():
+        if seen[-1].place == GLOBUS_QUEUE and seen[-1].has_open_task and unit not in slots:
+            text = "it has a task, and no slot for it"
+            yield _untidy("SLOT-MISSING", seen[-1].path, text, "it is given one when there is a free one")
     for name in reading.rests:
         if not _is_in(places, name, (HPSS_QUEUE, GLOBUS_QUEUE, REAPER_QUEUE)):
             text = "a rest of a unit that waits in no queue"
-            yield _untidy("REST-ORPHAN", f"rests/{name.unit}", text, "remove the file")
+            yield _untidy("REST-ORPHAN", f"rests/{name.unit}", text, "`tacc-sync check --repair`")
     for label, holder in sorted(reading.cartridges.items()):
         if holder not in reading.homes:
             yield _broken(
                 "CARTRIDGE-ORPHAN",
                 f"cartridges/{label}",
                 f"it is in use by {holder or 'nobody'}, who is not there",
-                "make sure that no hsi of that worker runs, and remove the file",
+                "make sure that no hsi of that worker runs, then `tacc-sync check --repair`",
             )
 
 
