@@ -113,7 +113,8 @@ def test_a_place_on_another_file_system_is_found(desk, monkeypatch):
 def test_a_missing_place_is_named(desk):
     (desk.root / "ws/rests").rmdir()
     probes, code = examined(desk)
-    assert "missing: rests" in probes["places"].text
+    assert "rests is missing" in probes["workspace"].text
+    assert probes["workspace"].code == "WORKSPACE-DAMAGED"
     assert code == 78
 
 

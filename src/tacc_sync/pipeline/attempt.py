@@ -17,7 +17,7 @@ from tacc_sync.pipeline.step import Bench, Component, Report, Step, Waits, Watch
 from tacc_sync.rules.faults import Fault, Fenced, OperatorFault, WorldFault, of_os_error
 from tacc_sync.rules.liveness import Lease
 from tacc_sync.rules.settings import Settings
-from tacc_sync.workspace import layout, queues
+from tacc_sync.workspace import layout, ownership, queues
 from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import Home
 from tacc_sync.workspace.recovery import give_back, remove_tree
@@ -64,6 +64,9 @@ def attempt(world: World, name: str, component: Component, home: Home) -> tuple[
     except Fenced:
         raise
     except OSError as error:
+        if of_os_error(error, name) is None and (refusal := _refusal(world)) is not None:
+            # What is not to be found is not ours, or not mounted: nobody has fenced us.
+            return stand_down(world, name, home, refusal)
         if of_os_error(error, name) is None and _is_fenced(world, home):
             raise Fenced(home.name) from error
         return stand_down(world, name, home, error)
@@ -95,6 +98,16 @@ def stand_down(world: World, name: str, home: Home, error: Exception) -> tuple[W
     home.must_give_back = True
     tidy(world, lambda: _give_back(home))
     return Waits(str(fault), fault.remedy or "tries again by itself", now + pause), fault
+
+
+def _refusal(world: World) -> Fault | None:
+    try:
+        ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at)
+    except Fault as fault:
+        return fault
+    except OSError as error:
+        _could_not_tidy(world, error)
+    return None
 
 
 def _is_fenced(world: World, home: Home) -> bool:

@@ -51,6 +51,8 @@ class Reaper:
         left = transfer_buffer.remaining(bench.buffer, work.unit)
         ours = {buffer_name(index) for index, file in enumerate(work.files) if route.in_buffer(file)}
         strange = [name for name in left if name not in ours]
+        # What cannot be seen is not gone: the room of an unmounted buffer is still taken.
+        ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at)
         if not left:
             transfer_buffer.close(bench.buffer, work.unit)
             for unit, reserved in self._reservations(work.unit):

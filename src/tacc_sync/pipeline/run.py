@@ -16,10 +16,10 @@ from tacc_sync.outside.clock.interface import Bell
 from tacc_sync.pipeline.attempt import Factory, World, attempt, stand_down, tidy
 from tacc_sync.pipeline.step import Bench, Component, Moved, Step, Waits
 from tacc_sync.rules import liveness
-from tacc_sync.rules.faults import Fault, Fenced
+from tacc_sync.rules.faults import Fault, Fenced, WorldFault, of_os_error
 from tacc_sync.workspace import layout, ownership
 from tacc_sync.workspace.home import Home
-from tacc_sync.workspace.recovery import Recovery
+from tacc_sync.workspace.recovery import Recovery, remove_tree
 
 # A run that goes on until nothing moves any more waits for what is due by itself within so many seconds.
 SOON = 90.0
@@ -86,19 +86,13 @@ class Runner:
         if once:
             # The end is near when everybody has looked and found nothing, so everybody looks often.
             self._longest_pause = 0.25
-        ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at)
-        if world.buffer is not None:
-            layout.open_buffer(world.buffer)
-        # What we start from now on may run for as long as somebody beats.
-        world.pulse()
+        started = world.clock.uptime()
         homes: list[Home] = []
-        warden, recovery = self._warden(homes)
-        try:
-            ownership.claim(warden, world.settings.run.also_at)
-        except Fault:
-            # Another workspace has just marked the same buffer.
-            tidy(world, warden.leave)
-            raise
+        begun = self._begin(homes, once=once, until=None if seconds is None else started + seconds)
+        if isinstance(begun, Ending):
+            self._over.set()
+            return begun
+        warden, recovery = begun
         # Starting is recovering: what a dead predecessor on this host held is back in the queues before anybody looks.
         tidy(world, recovery.round)
         threads = [threading.Thread(target=self._live, args=(worker, homes), daemon=True) for worker in self._workers]
@@ -106,8 +100,7 @@ class Runner:
             threading.Thread(target=target, args=(homes,), daemon=True).start()
         for thread in threads:
             thread.start()
-        started = world.clock.uptime()
-        next_round = started + min(60.0, world.lease.lease / 10)
+        next_round = world.clock.uptime() + min(60.0, world.lease.lease / 10)
         while not self._stop.wait(0.05 if once else 0.5):
             now = world.clock.uptime()
             if seconds is not None and now - started >= seconds:
@@ -140,11 +133,56 @@ class Runner:
         world = self._world
         return Home(world.disk, world.buffer, world.clock, world.host, component=component, thread=number)
 
+    def _begin(self, homes: list[Home], *, once: bool, until: float | None) -> tuple[Home, Recovery] | Ending:
+        """Enter; a world in which that cannot be done now (a full disk, say) is waited for, as it is later on."""
+        world = self._world
+        bell = world.clock.bell()
+        while True:
+            try:
+                return self._enter_all(homes)
+            except (WorldFault, OSError) as error:
+                fault = error if isinstance(error, WorldFault) else of_os_error(error, "run")
+                if fault is None:
+                    raise
+                world.report("stood_down", component="run", code=fault.code, text=fault.text, remedy=fault.remedy)
+                over = until is not None and world.clock.uptime() >= until
+                if once or over or self._stop.is_set():
+                    return Ending(faults=[fault])
+            pause = world.clock.uptime() + (fault.retry_after or world.settings.run.stand_down)
+            while not self._stop.is_set() and world.clock.uptime() < pause:
+                world.clock.wait(bell, 0.5)
+
+    def _enter_all(self, homes: list[Home]) -> tuple[Home, Recovery]:
+        world = self._world
+        ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at)
+        if world.buffer is not None:
+            layout.open_buffer(world.buffer)
+        # What we start from now on may run for as long as somebody beats.
+        world.pulse()
+        warden, recovery = self._warden(homes)
+        try:
+            ownership.claim(warden, world.settings.run.also_at)
+        except (Fault, OSError):
+            # Another workspace has just marked the same buffer; or nothing can be written.
+            self._forget(homes, warden)
+            tidy(world, warden.leave)
+            raise
+        return warden, recovery
+
+    def _enter(self, home: Home) -> None:
+        try:
+            ownership.must_be_ours(home.disk, home.buffer, self._world.settings.run.also_at)
+            home.enter()
+        except Exception:
+            # Its name has never been a home: nobody knows of what was made of it, and the next try has another name.
+            tidy(self._world, lambda: remove_tree(self._world.disk, layout.home(layout.UNBORN + home.name)))
+            raise
+
     def _warden(self, homes: list[Home]) -> tuple[Home, Recovery]:
         """Who looks after the dead of this workspace, on behalf of this process."""
         world = self._world
         warden = self._home("recovery", 0)
-        warden.enter()
+        self._enter(warden)
         homes.append(warden)
         return warden, Recovery(warden, world.lease, lambda event, what: world.report(event, what=what))
 
@@ -171,7 +209,7 @@ class Runner:
             home = self._home(worker.component, worker.number)
             worker.home = home
             try:
-                home.enter()
+                self._enter(home)
                 homes.append(home)
                 component = self._factories[worker.component](Bench(home, world.settings, world.report, self.wake))
                 while not self._stop.is_set():
@@ -184,6 +222,7 @@ class Runner:
                 worker.busy = False
                 world.report("fenced", component=worker.component, worker=home.name)
             except Exception as error:  # noqa: BLE001  a thread that dies in silence would look like one that waits
+                worker.seen_generation = self._generation
                 worker.step, worker.fault = stand_down(world, worker.component, home, error)
                 worker.busy = False
                 world.clock.wait(worker.bell, world.settings.run.stand_down)

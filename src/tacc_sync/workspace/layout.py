@@ -1,7 +1,7 @@
 """Where everything lies in a workspace and in the transfer buffer; making one, and opening one.
 
 `init` makes every directory beforehand, so that no move ever needs to make one. Paths are relative to the disk's root.
-Fails with `OperatorFault` WORKSPACE-MISSING, WORKSPACE-NEWER or WORKSPACE-EXISTS.
+Fails with `OperatorFault` WORKSPACE-MISSING, WORKSPACE-NEWER, WORKSPACE-DAMAGED or WORKSPACE-EXISTS.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tacc_sync.rules import documents
 from tacc_sync.rules.faults import EX_CANTCREAT, OperatorFault
 from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.route import COMPONENTS, FINISHED, INBOX, QUARANTINE, REQUEST_QUEUE, UNIT_QUEUES
-from tacc_sync.workspace.disk import Disk
+from tacc_sync.workspace.disk import NO_DOCUMENT, Disk
 
 FORMAT = 1
 
@@ -76,6 +76,8 @@ def init(disk: Disk, workspace_id: str, config: bytes) -> None:
             disk.create(path, content)
         except FileExistsError:
             continue
+    for directory in ("", FINISHED, QUARANTINE):
+        disk.sync(directory)
     # Last: a directory without it is not a workspace yet, and `init` can be run again.
     disk.create(FORMAT_FILE, documents.encode_any(Format(version=FORMAT, workspace_id=workspace_id)))
     disk.sync("")
@@ -101,6 +103,8 @@ def open_workspace(disk: Disk) -> Format:
             f"{disk.root} has format {found.version}, this program knows {FORMAT}",
             "upgrade tacc-sync on this host",
         )
+    for directory in DIRECTORIES:
+        _must_be_directory(disk, directory)
     return found
 
 
@@ -143,8 +147,21 @@ def _make(disk: Disk, directory: str) -> None:
     try:
         disk.mkdir(directory)
     except FileExistsError:
+        _must_be_directory(disk, directory)
+
+
+def _must_be_directory(disk: Disk, directory: str) -> None:
+    try:
         found = disk.status(directory)
-        if found is None or found.kind != "directory":
-            raise OperatorFault(
-                "WORKSPACE-DAMAGED", f"{disk.root}/{directory} is no directory", "move it out of the way"
-            ) from None
+    except OSError as error:
+        if error.errno not in NO_DOCUMENT:
+            raise
+        found = None
+    if found is not None and found.kind == "directory":
+        return
+    what = {"link": "is a link", None: "is missing"}.get(found.kind if found else None, "is no directory")
+    raise OperatorFault(
+        "WORKSPACE-DAMAGED",
+        f"{disk.root}/{directory} {what}: a directory belongs there",
+        "put back the directory itself, with what was in it; when it was empty, an empty one (`mkdir -m 700`)",
+    )
