@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import click
 
 from tacc_sync.cli.edges import Edges
@@ -10,17 +13,34 @@ from tacc_sync.operator import control
 from tacc_sync.operator.hands import hands
 from tacc_sync.rules.route import COMPONENTS
 
+CARTRIDGE = re.compile(r"cartridge:(\w{1,6})", re.ASCII)
+
+
+class Holdable(click.ParamType[str]):
+    """A component, all of them, or a cartridge."""
+
+    name = "holdable"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it was written, when there is such a thing."""
+        if value not in (*COMPONENTS, "all") and not CARTRIDGE.fullmatch(value):
+            self.fail(f"{value!r} is none of {', '.join(COMPONENTS)}, all, cartridge:LABEL", param, ctx)
+        return str(value)
+
 
 @click.command(short_help="Let a component take no new work.")
-@click.argument("component", type=click.Choice([*COMPONENTS, "all"]))
+@click.argument("component", type=Holdable(), metavar="COMPONENT|all|cartridge:LABEL")
 @click.argument("reason", nargs=-1)
 @pass_edges
 def hold(edges: Edges, component: str, reason: tuple[str, ...]) -> None:
     """Let a component take no new work, on all hosts, until `unhold`. What is begun is brought to its end.
 
+    A cartridge on hold is not recalled from; all others are.
+
     \b
     Example:
       tacc-sync hold retriever 'HPSS maintenance until Thursday'
+      tacc-sync hold cartridge:AG7872 'being repaired'
     """
     with hands(edges.disk, edges.clock, edges.host) as home:
         for name in _named(component):
@@ -28,15 +48,16 @@ def hold(edges: Edges, component: str, reason: tuple[str, ...]) -> None:
             say(f"{name} is on hold; `tacc-sync unhold {name}` lets it go on.")
 
 
-@click.command()
-@click.argument("component", type=click.Choice([*COMPONENTS, "all"]))
+@click.command(short_help="Let a component take work again.")
+@click.argument("component", type=Holdable(), metavar="COMPONENT|all|cartridge:LABEL")
 @pass_edges
 def unhold(edges: Edges, component: str) -> None:
-    """Let a component take work again.
+    """Let a component take work again, or let a cartridge be recalled from. `all`: all components.
 
     \b
     Example:
       tacc-sync unhold retriever
+      tacc-sync unhold cartridge:AG7872
     """
     with hands(edges.disk, edges.clock, edges.host) as home:
         for name in _named(component):

@@ -110,10 +110,12 @@ def _factories(edges: Edges, wanted: tuple[str, ...]) -> dict[str, Factory]:
     from tacc_sync.pipeline.reaper import Reaper
     from tacc_sync.pipeline.retriever import Retriever
     from tacc_sync.pipeline.syncer import Syncer
+    from tacc_sync.rules.failing import Streak
 
+    streak = Streak()
     factories: dict[str, Factory] = {
         "syncer": lambda bench: Syncer(bench, edges.hpss),
-        "retriever": lambda bench: Retriever(bench, edges.hpss),
+        "retriever": lambda bench: Retriever(bench, edges.hpss, streak),
         "globus_xfer": lambda bench: GlobusXfer(bench, edges.globus),
         "reaper": Reaper,
         "finisher": Finisher,

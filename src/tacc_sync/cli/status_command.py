@@ -38,6 +38,7 @@ def status(edges: Edges, request: str, *, everything: bool, strict: bool, as_jso
     uneasy = strict and (
         found.quarantined_units
         or found.quarantined_requests
+        or found.cartridges_held
         or any(not component.running or component.held is not None for component in found.components)
     )
     return 1 if found.overdue or uneasy else 0

@@ -18,14 +18,19 @@ from tacc_sync.workspace.recovery import Recovery
 
 
 def hold(home: Home, component: str, reason: str) -> None:
-    """Put a component on hold; a later reason replaces an earlier one."""
+    """Put a component (or `cartridge:LABEL`) on hold; a later reason replaces an earlier one."""
     text = f"{reason or 'by the operator'} (since {to_iso(home.clock.now())})\n"
-    home.put(f"{layout.HOLD}/{component}", text.encode())
+    home.put(_mark(component), text.encode())
 
 
 def unhold(home: Home, component: str) -> bool:
     """Let it go on; False when it was not on hold."""
-    return home.take_away(f"{layout.HOLD}/{component}")
+    return home.take_away(_mark(component))
+
+
+def _mark(held: str) -> str:
+    kind, colon, label = held.partition(":")
+    return f"{layout.HOLD}/{layout.OF_CARTRIDGE}{label}" if colon else f"{layout.HOLD}/{kind}"
 
 
 def must_be_fenceable(disk: Disk, worker: str) -> None:

@@ -83,6 +83,8 @@ class Status:
     strangers: list[str]
     legacy_units: list[str]
     unreadable: list[str]
+    # Why, by label.
+    cartridges_held: dict[str, str] = field(default_factory=dict)
 
     @property
     def overdue(self) -> list[str]:

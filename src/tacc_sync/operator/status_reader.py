@@ -89,6 +89,11 @@ class Reader:
             strangers=unknown,
             legacy_units=legacies,
             unreadable=unreadable,
+            cartridges_held={
+                name.removeprefix(layout.OF_CARTRIDGE): why
+                for name, why in queues.held(self._disk).items()
+                if name.startswith(layout.OF_CARTRIDGE)
+            },
         )
 
     # --- requests ---------------------------------------------------------------------------------------------

@@ -154,6 +154,9 @@ def _attention(status: Status) -> Iterator[str]:
             if count
         ]
         yield f"! {' and '.join(what)} in quarantine: `tacc-sync quarantine list`"
+    for label, why in status.cartridges_held.items():
+        yield f"! cartridge {label} is ON HOLD: {why}"
+        yield f"    see hold/cartridge~{label}; `tacc-sync unhold cartridge:{label}` lets it go on"
     if status.legacy_units:
         count = counted(len(status.legacy_units), "work unit")
         yield f"! {count} of the earlier tacc-sync, such as {status.legacy_units[0]}: run `tacc-sync adopt`"

@@ -19,9 +19,9 @@ from tacc_sync.outside.globus.interface import (
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer
-from tacc_sync.rules import evidence, patience, route, tasks
+from tacc_sync.rules import evidence, failing, patience, route, tasks
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Why, Work
-from tacc_sync.rules.faults import WorkFault
+from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, task_label
 from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
@@ -42,6 +42,7 @@ class GlobusXfer:
         self._next_look: dict[str, float] = {}
         self._said: dict[str, Waits] = {}
         self._priorities = Priorities(bench.disk)
+        self._refusals, self._failures = failing.Streak(), failing.Streak()
 
     def step(self) -> Step:
         """Look after the units that have a slot; then give a free slot to a waiting unit."""
@@ -296,6 +297,7 @@ class GlobusXfer:
                 return self._refused(work, task, claimed, fault)
             else:
                 task_id, duplicate = accepted.task_id, accepted.duplicate
+        self._refusals.success()
         task.task_id = task_id
         work.ended += 1
         bench.home.put_document(claimed, work)
@@ -327,14 +329,25 @@ class GlobusXfer:
         """Globus says that it will not do this, and did nothing: a failed attempt."""
         now = self._bench.home.clock.now()
         why = Why(code=fault.code, text=fault.text)
+        everywhere = self._refusals.is_everywhere(fault.code, [work.unit])
         for index in task.items:
-            patience.note_failure(work.files[index], why, now, self._bench.patience)
+            if everywhere:
+                work.files[index].why = Why(code=why.code, text=why.text, at=patience.to_iso(now))
+            else:
+                patience.note_failure(work.files[index], why, now, self._bench.patience)
         task.ended_at, task.status = patience.to_iso(now), "REFUSED"
         work.ended += 1
         self._bench.report(
             "transfer_refused", component="globus_xfer", unit=work.unit, code=fault.code, text=fault.text
         )
-        return self._end_round(work, claimed)
+        step = self._end_round(work, claimed)
+        if everywhere:
+            raise self._failing(f"one unit after the other is refused: {fault.text}")
+        return step
+
+    def _failing(self, text: str) -> WorldFault:
+        longer = 5 * self._bench.settings.run.stand_down
+        return WorldFault("GLOBUS-FAILING", text, "nothing is counted; it is tried again by itself", longer)
 
     def _order(self, work: Work, task: Task) -> Order:
         settings = self._bench.settings
@@ -391,6 +404,9 @@ class GlobusXfer:
             # That Globus calls it cancelled says nothing of the reason, which was ours.
             why, counts = task.cancelled_why, task.cancelled_for == "work"
         now = self._bench.home.clock.now()
+        unknown = why.code == "TASK-FAILED" and counts and view is not None and not records
+        everywhere = unknown and view is not None and self._failures.is_everywhere(view.fatal_error, [unit])
+        counts = counts and not everywhere
         delivered = 0
         for index in task.items:
             file = work.files[index]
@@ -426,7 +442,12 @@ class GlobusXfer:
             delivered=delivered,
             of=len(task.items),
         )
-        return self._end_round(work, claimed)
+        if delivered:
+            self._failures.success()
+        step = self._end_round(work, claimed)
+        if everywhere:
+            raise self._failing(f"one task after the other fails alike: {why.text}")
+        return step
 
     def _judge(self, work: Work, index: int, record: Transferred) -> Why | None:
         file = work.files[index]

@@ -12,25 +12,32 @@ from tacc_sync.outside.hpss.interface import Fetch, Hpss, Session
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer, out_of_the_way
-from tacc_sync.rules import patience, retrieval, route, schedule
+from tacc_sync.rules import failing, patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
 from tacc_sync.rules.faults import OperatorFault, WorkFault, WorldFault
-from tacc_sync.rules.identity import SUFFIX, UnitName
+from tacc_sync.rules.identity import SUFFIX, UnitName, parse_unit
 from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
 
 # What ended a session without being any file's fault: nothing is counted, the unit waits.
-WORLD_TROUBLE = frozenset({"HPSS-AWAY", "HPSS-SESSIONS", "HPSS-UNAUTHENTICATED", "HSI-MISSING", "STOPPED", "FENCED"})
+WORLD_TROUBLE = failing.LOCAL_CODES | frozenset(
+    {"HPSS-AWAY", "HPSS-SESSIONS", "HPSS-UNAUTHENTICATED", "HPSS-FAILING", "HSI-MISSING", "STOPPED", "FENCED"}
+)
+# Of a session that ended so we know neither why nor whose fault it is.
+UNKNOWN_TROUBLE = frozenset({"HPSS-HANGING", "HPSS-SESSION-BROKEN", "HSI-CRASHED"})
 
 
 class Retriever:
     """One worker that runs one hsi session at a time."""
 
-    def __init__(self, bench: Bench, hpss: Hpss) -> None:
+    def __init__(self, bench: Bench, hpss: Hpss, streak: failing.Streak | None = None) -> None:
         self._bench = bench
         self._hpss = hpss
         self._mounted: tuple[str, ...] = ()
         self._blocked: tuple[str, float] = ("", 0.0)
         self._priorities = Priorities(bench.disk)
+        self._tallies: dict[str, failing.Tally] = {}
+        # That of all retrievers of a process: what goes wrong for each of them is known the sooner.
+        self._streak = streak or failing.Streak()
 
     def step(self) -> Step:
         """Choose a unit, recall it, pass it on."""
@@ -61,6 +68,7 @@ class Retriever:
                 rests=rests,
                 buffer=schedule.Buffer(self._bench.settings.buffer.quota, queues.reservations(disk)),
                 cartridges_in_use=queues.cartridges(disk),
+                cartridges_held=queues.held_cartridges(disk),
                 patient_since=self._waited_for_room,
                 overtaking_ends_after=self._bench.settings.run.overtaking,
             )
@@ -135,8 +143,8 @@ class Retriever:
         if wanted:
             session = self._session(work, wanted)
             self._release_cartridges(unit)
-            trouble = self._whose(session.trouble)
-            self._take_over(work, wanted, session, world=trouble is not None and trouble[0] in WORLD_TROUBLE)
+            trouble = self._whose(work, wanted, session)
+            self._take_over(work, wanted, session, trouble[0] if trouble else "")
         else:
             self._release_cartridges(unit)
         transfer_buffer.sync(bench.buffer, unit.unit)
@@ -196,17 +204,33 @@ class Retriever:
         self._mounted = unit.cartridges
         self._bench.wake("retriever")
 
-    def _whose(self, trouble: tuple[str, str] | None) -> tuple[str, str] | None:
+    def _whose(self, work: Work, wanted: list[int], session: Session) -> tuple[str, str] | None:
         """A session that hung or broke off may have met a bad file or the beginning of a maintenance: HPSS is asked."""
+        trouble = session.trouble
+        for fetched in session.fetched:
+            if (code := failing.local_trouble(fetched.error)) and (trouble is None or trouble[0] in UNKNOWN_TROUBLE):
+                trouble = code, f"hsi, writing to {self._bench.buffer.root}: {fetched.error}"
         if trouble is not None and trouble[0] in {"HPSS-HANGING", "HPSS-SESSION-BROKEN"}:
             try:
                 self._hpss.check_up()
             except WorldFault as fault:
                 return fault.code if fault.code in WORLD_TROUBLE else "HPSS-AWAY", fault.text
+        if any(fetched.reported_bytes is not None for fetched in session.fetched):
+            return trouble
+        what = failing.common_error(
+            (work.files[index].path, fetched.error) for index, fetched in zip(wanted, session.fetched, strict=True)
+        )
+        if trouble is not None and trouble[0] in UNKNOWN_TROUBLE:
+            what = trouble[0]
+        # On one cartridge alone nobody can tell; on several in a row it is none of theirs.
+        if what and (trouble is None or trouble[0] in UNKNOWN_TROUBLE) and self._streak.is_everywhere(what, work.tape):
+            said = " ".join(trouble) if trouble else what
+            return "HPSS-FAILING", f"session after session, on several cartridges, brings nothing: {said}"
         return trouble
 
-    def _take_over(self, work: Work, wanted: list[int], session: Session, *, world: bool) -> None:
+    def _take_over(self, work: Work, wanted: list[int], session: Session, trouble: str) -> None:
         """Read back what has arrived, and say of each file what became of it."""
+        world = trouble in WORLD_TROUBLE
         wrong: dict[int, Why] = {}
         for index, fetched in zip(wanted, session.fetched, strict=True):
             why = self._verify(work, index, fetched.reported_bytes, fetched.error)
@@ -219,10 +243,20 @@ class Retriever:
             for index, fetched in zip(wanted, session.fetched, strict=True)
         ]
         said = [
-            fetched.error if missing else "wrong" * (index in wrong)
+            (fetched.error if not failing.local_trouble(fetched.error) else "")
+            if missing
+            else "wrong" * (index in wrong)
             for index, fetched, missing in zip(wanted, session.fetched, cut_off, strict=True)
         ]
         counted = retrieval.suspects(said, [index not in wrong for index in wanted])
+        read_before = self._streak.successes
+        if read := len(wanted) - len(wrong):
+            self._streak.success(read)
+        if trouble == "HPSS-FAILING" or self._blames_cartridge(
+            work, wrong, {} if world else dict(zip(wanted, said, strict=True)), read_before
+        ):
+            # No file has failed by itself.
+            counted = [False] * len(counted)
         for index, counts, error in zip(wanted, counted, said, strict=True):
             why = wrong.get(index)
             if why is None or (world and not error):
@@ -240,6 +274,26 @@ class Retriever:
                 code=why.code,
                 text=why.text,
             )
+
+    def _blames_cartridge(self, work: Work, wrong: dict[int, Why], said: dict[int, str], read_before: int) -> bool:
+        """Note what became of the files; when too many of a cartridge have failed, hold it."""
+        unit = parse_unit(work.unit)
+        if unit is None or len(unit.cartridges) != 1:
+            # Of a file that lies on several, nobody can tell which one it is.
+            return False
+        (label,) = unit.cartridges
+        tally = self._tallies.setdefault(label, failing.Tally(read_before=read_before))
+        at = patience.to_iso(self._bench.home.clock.now())
+        for index, error in said.items():
+            tally.note(work.files[index], wrong.get(index), was_tried=bool(error), at=at)
+        if not tally.is_failing(self._bench.settings.hsi.tape_failures, self._streak.successes):
+            return False
+        report = failing.report(label, tally).encode("utf-8", "backslashreplace")
+        self._bench.home.put_new(f"{layout.HOLD}/{layout.OF_CARTRIDGE}{label}", report)
+        # When it is tried again, it is judged anew.
+        del self._tallies[label]
+        self._bench.report("cartridge_held", component="retriever", code="TAPE-FAILING", cartridge=label)
+        return True
 
     def _verify(self, work: Work, index: int, reported_bytes: int | None, said: str) -> Why | None:
         bench, file = self._bench, work.files[index]
@@ -293,5 +347,7 @@ class Retriever:
             bench.report("work_moved", component="retriever", unit=work.unit, to=place, retrieved=retrieved)
             bench.wake("globus_xfer" if place == route.GLOBUS_QUEUE else "reaper")
         if world and trouble is not None:
-            raise WorldFault(trouble[0], trouble[1])
+            # What does not get better from one minute to the next costs a mount each time.
+            longer = 5 * bench.settings.run.stand_down if trouble[0] == "HPSS-FAILING" else None
+            raise WorldFault(trouble[0], trouble[1], retry_after=longer)
         return Moved(f"recalled {retrieved} of {len(work.files)} files of {work.unit}")

@@ -78,6 +78,7 @@ def choose_recall(
     rests: Mapping[str, float],
     buffer: Buffer,
     cartridges_in_use: AbstractSet[str],
+    cartridges_held: AbstractSet[str] = frozenset(),
     patient_since: Callable[[str], float] = lambda _unit: 0.0,
     overtaking_ends_after: float = 6 * 3600.0,
 ) -> Chosen | Nothing:
@@ -86,10 +87,14 @@ def choose_recall(
     `patient_since(unit)`: for how many seconds a unit has been seen to wait for room. `rests`: epoch seconds before
     which a unit rests."""
     resting: list[float] = []
+    held: list[str] = []
     busy = no_room = 0
     too_large = ""
     first_blocked: UnitName | None = None
     for unit in ordered:
+        if not cartridges_held.isdisjoint(unit.cartridges):
+            held += [label for label in unit.cartridges if label in cartridges_held][:1]
+            continue
         rest = rests.get(unit.unit, 0.0)
         if rest > now:
             resting.append(rest)
@@ -116,14 +121,22 @@ def choose_recall(
             f"room in the transfer buffer: {first_blocked.unit} needs {first_blocked.bytes} bytes, "
             f"{buffer.free} of {buffer.quota} are free"
         )
-        return Nothing(text, due, first_blocked.unit)
+        return Nothing(text + _also(held), due, first_blocked.unit)
     if busy:
-        return Nothing(f"a cartridge: {busy} units wait, all on cartridges in use", due)
+        return Nothing(f"a cartridge: {busy} units wait, all on cartridges in use" + _also(held), due)
     if too_large:
-        return Nothing(
-            f"a larger quota: {too_large} is larger than the whole transfer buffer of {buffer.quota} bytes",
-            due,
-        )
+        text = f"a larger quota: {too_large} is larger than the whole transfer buffer of {buffer.quota} bytes"
+        return Nothing(text + _also(held), due)
     if resting:
-        return Nothing(f"the end of a rest: {len(resting)} units rest after a failure", due)
+        return Nothing(f"the end of a rest: {len(resting)} units rest after a failure" + _also(held), due)
+    if held:
+        return Nothing(f"the operator{_also(held)}", due)
     return Nothing("work in hpss_queue")
+
+
+def _also(held: list[str]) -> str:
+    if not held:
+        return ""
+    labels = sorted(set(held))
+    shown = ", ".join(labels[:3]) + (" ..." if len(labels) > 3 else "")
+    return f"; {len(held)} units wait for cartridges on hold ({shown})"

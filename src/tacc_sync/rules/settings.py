@@ -33,6 +33,8 @@ class Hsi(Section, kw_only=True):
     # What proves the retrieval of a file for which the archive has no hash: "line" (hsi's own line with the byte
     # count) or "size" (its size and freedom from holes suffice; full-size files of zeros then go through).
     unhashed: str = "line"
+    # A cartridge on which so many files fail, and more than can be read, is held until the operator says go; 0: never.
+    tape_failures: int = 10
     # How a release of hsi words its troubles is not documented; regular expressions, searched in each line.
     down_pattern: str = ""
     sessions_pattern: str = ""

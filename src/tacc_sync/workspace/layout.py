@@ -28,6 +28,8 @@ CARTRIDGES = "cartridges"
 SLOTS = "globus_slots"
 RESTS = "rests"
 HOLD = "hold"
+# In `hold`, before a cartridge's label.
+OF_CARTRIDGE = "cartridge~"
 OBSERVED = "observed"
 DEAD = "dead~"
 UNBORN = "new~"

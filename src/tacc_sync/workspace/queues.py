@@ -156,17 +156,23 @@ def is_held(disk: Disk, component: str) -> bool:
 
 
 def held(disk: Disk) -> dict[str, str]:
-    """The components on hold, and why."""
+    """The components and cartridges (`cartridge~LABEL`) on hold, and why: the first line of the reason."""
     found = {}
     for name in sorted(disk.names(layout.HOLD)):
         try:
-            content = read_document(disk, f"{layout.HOLD}/{name}", 65536)
+            content = read_document(disk, f"{layout.HOLD}/{name}", 1 << 24)
         except FileNotFoundError:
             continue
         except BadDocument as error:
             content = error.text.encode()
-        found[name] = content.decode("utf-8", "replace").strip()
+        found[name] = content.decode("utf-8", "replace").strip().partition("\n")[0]
     return found
+
+
+def held_cartridges(disk: Disk) -> set[str]:
+    """The labels of the cartridges on hold."""
+    names = disk.names(layout.HOLD)
+    return {name.removeprefix(layout.OF_CARTRIDGE) for name in names if name.startswith(layout.OF_CARTRIDGE)}
 
 
 @dataclass(frozen=True, slots=True)
