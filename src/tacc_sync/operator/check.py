@@ -190,7 +190,10 @@ class Checker:
         try:
             sanity.check_request(request, facts.key)
         except BadDocument as bad:
-            reading.noted.append(Finding("broken", "DOCUMENT-BAD", path, bad.text, bad.remedy))
+            if not in_quarantine:
+                reading.noted.append(Finding("broken", "DOCUMENT-BAD", path, bad.text, bad.remedy))
+            # Its key may be anything: nothing is looked for, or made, under that name.
+            return facts
         token = request.admitted.token if request.admitted is not None else ""
         facts.admitted = token == self._admitted(facts.key)
         return facts
@@ -210,7 +213,7 @@ class Checker:
             reading.noted.append(Finding("broken", fault.code, layout.IDENTITY, fault.text, fault.remedy))
 
     def _directories(self, reading: Reading) -> None:
-        wanted = [*layout.DIRECTORIES, *(layout.finished(request.key) for request in reading.requests)]
+        wanted = [*layout.DIRECTORIES, *(layout.finished(r.key) for r in reading.requests if identity.is_key(r.key))]
         for directory in wanted:
             if self._disk.status(directory) is None:
                 reading.missing_directories.append(directory)
