@@ -113,8 +113,9 @@ def _cartridges(reading: Reading) -> Iterator[Mend]:
         # Whether its hsi could still be writing cannot be seen from here.
         return
     for label, holder in sorted(reading.cartridges.items()):
-        is_writing = any(holder and holder in part for part in reading.parts)
-        if holder not in reading.homes and not is_writing:
+        is_writing = any(holder in part for part in reading.parts)
+        # Without a name in it, nobody can say whose hsi may still use it.
+        if holder and holder not in reading.homes and not is_writing:
             yield Mend("cartridge", label, holder)
 
 
