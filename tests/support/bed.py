@@ -98,11 +98,11 @@ class Done:
 class Running:
     """A `tacc-sync` in the background; what it says goes to a file."""
 
-    def __init__(self, bed, arguments, number):
+    def __init__(self, bed, arguments, number, by=()):
         self._log = bed.root / f"said-{number}.txt"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                bed.command(*arguments), env=bed.environment, cwd=bed.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*by, *bed.command(*arguments)], start_new_session=bool(by), env=bed.environment, cwd=bed.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )  # fmt: skip
         self.pid = self.process.pid
 
@@ -204,6 +204,12 @@ class Bed:
     def start(self, *arguments):
         """A command in the background."""
         running = Running(self, arguments, len(self._running))
+        self._running.append(running)
+        return running
+
+    def start_led(self, *arguments, by):
+        """A command in the background, started by another program that leads its process group."""
+        running = Running(self, arguments, len(self._running), by)
         self._running.append(running)
         return running
 
