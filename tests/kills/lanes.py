@@ -21,10 +21,14 @@ from pathlib import Path
 import msgspec
 from bed import SOURCE, Bed
 
+from tacc_sync.operator.check import Checker
+from tacc_sync.outside.clock.system import SystemClock
+from tacc_sync.outside.host.linux import LinuxHost
 from tacc_sync.rules import documents
 from tacc_sync.rules.ownership import Owner
 from tacc_sync.testbed import globus_settings, site
 from tacc_sync.workspace import layout
+from tacc_sync.workspace.posix_disk import PosixDisk
 
 FILES = {
     "a/one": b"1" * 3000,
@@ -242,10 +246,8 @@ class Lane:
             wrong.append("the turn is lost")
         wrong += self._wrong_documents()
         wrong += self._wrong_tasks(tasks)
-        done = self.run("check")
-        if done.returncode:
-            wrong.append(f"check: {done.returncode}: {done.stdout[-800:]}{done.stderr[-800:]}")
-        return wrong
+        checker = Checker(PosixDisk(str(self.workspace)), PosixDisk(str(self.buffer)), SystemClock(), LinuxHost(), 0)
+        return wrong + [f"check: {finding}" for finding in checker.check().findings]
 
     def _wrong_documents(self):
         directory = self.workspace / "finished" / self.key

@@ -25,7 +25,7 @@ ALL = os.environ.get("TACC_SYNC_KILLS", "ci") == "all"
 KINDS = ("fsync", "rename", "link", "send", "write") if ALL else ("fsync",)
 STRUCK = SUBMIT | COMPONENTS
 ALONG_THE_WAY = ("hpss_queue", "globus_queue", "reaper_queue", "finished")
-LANES = 2
+LANES = 3
 AFTER_THE_END = strikes.Point("after the end", "", 0)
 
 pytestmark = [
