@@ -22,6 +22,7 @@ from ledger import LEDGER
 from mounts import Refused
 
 from tacc_sync.testbed import site
+from tacc_sync.workspace import layout
 
 ALL = os.environ.get("TACC_SYNC_KILLS", "ci") == "all"
 SECONDS = 60 * float(os.environ.get("MINUTES_OF_STRIKES", "5" if ALL else "0.75"))
@@ -40,6 +41,7 @@ HPSS = {"mount_seconds": 0.5, "locate_seconds": 0.1}
 # What the workers do: on each host one that does everything, and three that share the work.
 DUTIES = ((), ("retriever",), ("retriever", "reaper"), ("globus_xfer", "finisher"))
 EX_TEMPFAIL = 75
+LEFT_IN_BUFFER = (layout.PART, layout.MARKER)
 HOSTS = ("dtn01", "dtn02")
 FROZEN_AT_ONCE = 3
 TASKS_AT_ONCE = 3
@@ -74,7 +76,7 @@ def bed(place_in_memory, rng):
         # What both hosts share: the workspace lies beside the buffer.
         shared = bed.place / "nersc"
         bed.workspace = shared / "workspace"
-        total = sum(len(content) for content in bed.truth().values() for content in content[:1])
+        total = sum(len(content) for content, _ in bed.truth().values())
         bed.environment |= {"TACC_SYNC_WORK_ROOT": str(bed.workspace), "TRANSFER_QUOTA": str(total // 3)}
         # Each host sees it in a place of its own, and this test in a third.
         bed.settings["run.also_at"] = " ".join(
@@ -259,7 +261,7 @@ def violations(bed, workers, keys, destinations):
     if not (bed.workspace / "turn").is_file():
         wrong.append("the turn is lost")
     buffer = bed.place / "nersc" / site.BUFFER[1:]
-    if left := sorted(str(path.relative_to(buffer)) for path in buffer.rglob("*") if path.name != ".part"):
+    if left := sorted(str(path.relative_to(buffer)) for path in buffer.rglob("*") if path.name not in LEFT_IN_BUFFER):
         wrong.append(f"in the buffer: {left[:10]}")
     labels = Counter(task["label"] for task in bed.globus_log("accepted"))
     if twice := [label for label, count in labels.items() if count > 1]:
@@ -275,7 +277,8 @@ def violations(bed, workers, keys, destinations):
     for worker in workers:
         # It ends when it is told to, is killed, or kills itself as it could not beat.
         if strange := set(worker.statuses) - {0, -signal.SIGKILL, EX_TEMPFAIL}:
-            wrong.append(f"{worker.name} ended with {strange}: {worker.said[-1000:]}")
+            words = [line for line in worker.said.splitlines() if not line.startswith("{")]
+            wrong.append(f"{worker.name} ended with {strange}: {words[-40:]}")
         for bad in ("error_of_ours", "Traceback"):
             if bad in worker.said:
                 at = worker.said.index(bad)
