@@ -1,6 +1,8 @@
 """Which workspace is the right one: a copy, an older state, another's buffer and no buffer are told from it, and being
 cut off anywhere never makes the right one look like any of these."""
 
+import itertools
+import json
 import shutil
 
 import pytest
@@ -114,6 +116,69 @@ def test_an_older_state_at_the_same_place_is_refused(house, tmp_path, since):
     shutil.rmtree(tmp_path / "ws")
     (tmp_path / "backup").rename(tmp_path / "ws")
     assert refused(house.disk, house.buffer) == "WORKSPACE-RESTORED"
+
+
+class SeenLate:
+    """A disk on which one document is seen as it was, for some time after the first look."""
+
+    def __init__(self, disk, clock, path, content, seconds):
+        self._disk, self._clock, self._path, self._content, self._seconds = disk, clock, path, content, seconds
+        self._until = None
+
+    def __getattr__(self, name):
+        return getattr(self._disk, name)
+
+    def read(self, path, limit=1 << 20):
+        if path != self._path:
+            return self._disk.read(path, limit)
+        self._until = self._until or self._clock.uptime() + self._seconds
+        if self._clock.uptime() >= self._until:
+            return self._disk.read(path, limit)
+        if self._content is None:
+            raise FileNotFoundError(path)
+        return self._content
+
+
+@pytest.mark.parametrize("seen", ["not yet there", "as it was", "in its old length"])
+def test_what_another_host_has_just_written_may_be_seen_late(house, seen):
+    begin(house)
+    old = house.disk.read(layout.IDENTITY)
+    begin(house)
+    content = {"not yet there": None, "as it was": old, "in its old length": old[:-3]}[seen]
+    late = SeenLate(house.disk, house.clock, layout.IDENTITY, content, 3.0)
+    with pytest.raises(OperatorFault):
+        ownership.must_be_ours(late, house.buffer)
+    ownership.must_be_ours(late, house.buffer, (), house.clock.sleep)
+
+
+@pytest.mark.parametrize("looks", range(1, 6))
+def test_a_run_begins_although_what_it_has_just_read_is_seen_late(house, looks):
+    """Whichever look it is: the run begins, in an epoch of its own, and the turn is not lost."""
+    begin(house)
+    content = house.disk.read(layout.IDENTITY)
+    home = begin(house)
+    count = itertools.count(1)
+
+    class TornOnce(SeenLate):
+        def read(self, path, limit=1 << 20):
+            found = self._disk.read(path, limit)
+            return found[:-3] if path == self._path and next(count) == looks else found
+
+    home.disk = TornOnce(home.disk, house.clock, layout.IDENTITY, content, 0)
+    ownership.claim(home)
+    assert next(count) > looks
+    assert json.loads(house.disk.read(layout.IDENTITY))["epoch"] >= 3
+    assert house.disk.read(layout.TURN) is not None
+
+
+def test_what_stands_is_refused_in_the_end(house, tmp_path):
+    begin(house)
+    shutil.copytree(tmp_path / "ws", tmp_path / "backup")
+    begin(house)
+    shutil.rmtree(tmp_path / "ws")
+    (tmp_path / "backup").rename(tmp_path / "ws")
+    with pytest.raises(OperatorFault, match="older copy"):
+        ownership.must_be_ours(house.disk, house.buffer, (), house.clock.sleep)
 
 
 def test_of_two_that_go_on_from_one_state_at_most_one_goes_on(house, tmp_path):

@@ -154,7 +154,7 @@ class Runner:
 
     def _enter_all(self, homes: list[Home]) -> tuple[Home, Recovery]:
         world = self._world
-        ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at)
+        ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at, world.clock.sleep)
         if world.buffer is not None:
             layout.open_buffer(world.buffer)
         # What we start from now on may run for as long as somebody beats.
@@ -171,7 +171,7 @@ class Runner:
 
     def _enter(self, home: Home) -> None:
         try:
-            ownership.must_be_ours(home.disk, home.buffer, self._world.settings.run.also_at)
+            ownership.must_be_ours(home.disk, home.buffer, self._world.settings.run.also_at, self._world.clock.sleep)
             home.enter()
         except Exception:
             # Its name has never been a home: nobody knows of what was made of it, and the next try has another name.
@@ -190,7 +190,7 @@ class Runner:
         """A buffer may be unmounted, a backup restored or a copy begun while we run."""
         world = self._world
         try:
-            ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at)
+            ownership.must_be_ours(world.disk, world.buffer, world.settings.run.also_at, world.clock.sleep)
         except Fault as fault:
             self._refusal = fault
         else:

@@ -8,7 +8,7 @@ Fails with `OperatorFault` (rules/ownership.py), `Fenced` and `OSError`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from tacc_sync.rules import documents, ownership
 from tacc_sync.rules.documents import BadDocument
@@ -17,6 +17,12 @@ from tacc_sync.rules.ownership import Owner
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import Home
+
+# On a network file system a host may know for some seconds only what was so before: of two documents that another host
+# has just replaced it sees one anew and the other one as it was, or in its old length.
+SEEN_LATE = 5.0
+PAUSE = 0.25
+MAY_BE_SEEN_LATE = frozenset({"WORKSPACE-RESTORED", "BUFFER-UNMARKED", "IDENTITY-DAMAGED"})
 
 
 def identity(disk: Disk) -> Owner:
@@ -33,21 +39,55 @@ def marker(buffer: Disk) -> Owner | None:
     return _read(buffer, layout.MARKER)
 
 
-def must_be_ours(disk: Disk, buffer: Disk | None, also: Collection[str] = ()) -> None:
-    """Return when nothing speaks against working on this workspace."""
-    # The buffer's first: raised meanwhile, the workspace's is ahead, which is right.
-    theirs = None if buffer is None else marker(buffer)
-    root = "" if buffer is None else buffer.root
-    while fault := ownership.judge(identity(disk), theirs, here=disk.root, also=also, buffer=root):
+def must_be_ours(
+    disk: Disk, buffer: Disk | None, also: Collection[str] = (), sleep: Callable[[float], None] | None = None
+) -> None:
+    """Return when nothing speaks against working on this workspace. With `sleep`, only what still does after
+    SEEN_LATE counts."""
+    waited = 0.0
+    fault, seen = _against_us(disk, buffer, also)
+    while fault is not None:
+        if sleep is not None and fault.code in MAY_BE_SEEN_LATE and waited < SEEN_LATE:
+            sleep(PAUSE)
+            waited += PAUSE
+            fault, seen = _against_us(disk, buffer, also)
+            continue
         # Another run may just have marked the buffer for the first time: only what still stands speaks against us.
-        before, theirs = theirs, None if buffer is None else marker(buffer)
-        if theirs == before:
+        before = seen
+        fault, seen = _against_us(disk, buffer, also)
+        if fault is not None and seen == before:
             raise fault
+
+
+def _against_us(disk: Disk, buffer: Disk | None, also: Collection[str]) -> tuple[OperatorFault | None, Owner | None]:
+    """What speaks against us now, and whom the buffer says that it belongs to."""
+    theirs: Owner | None = None
+    try:
+        # The buffer's first: raised meanwhile, the workspace's is ahead, which is right.
+        theirs = None if buffer is None else marker(buffer)
+        root = "" if buffer is None else buffer.root
+        return ownership.judge(identity(disk), theirs, here=disk.root, also=also, buffer=root), theirs
+    except OperatorFault as damaged:
+        return damaged, theirs
 
 
 def claim(home: Home, also: Collection[str] = ()) -> None:
     """Begin a run: the workspace has an identity, its buffer is marked, and the epoch is raised; nothing of it without
     a buffer on this host, but for the identity."""
+    waited = 0.0
+    while True:
+        try:
+            _claim(home, also)
+        except OperatorFault as fault:
+            if fault.code not in MAY_BE_SEEN_LATE or waited >= SEEN_LATE:
+                raise
+        else:
+            return
+        home.clock.sleep(PAUSE)
+        waited += PAUSE
+
+
+def _claim(home: Home, also: Collection[str]) -> None:
     must_be_ours(home.disk, home.buffer, also)
     owner = identity(home.disk)
     if _read(home.disk, layout.IDENTITY) is None:
@@ -61,7 +101,11 @@ def claim(home: Home, also: Collection[str] = ()) -> None:
     with home.turn() as ours:
         # Another run holds the turn, or held it when it died: the epoch is raised at the next slot that is given.
         if ours:
-            raise_epoch(home)
+            try:
+                raise_epoch(home)
+            except OperatorFault:
+                home.give_turn_back()
+                raise
     confirm(home, also)
 
 
