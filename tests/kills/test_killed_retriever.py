@@ -156,6 +156,9 @@ def test_a_killed_retrievers_hsi_is_gone_before_anybody_takes_over(bed, again):
     wait_for(met.is_taken_over, "nobody takes over", PATIENCE)
     finish(bed, key, other)
     assert met.written() == written
+    # Nor is a leash left, or what hsi has started.
+    hsi = str(bed.root / "wrapped-hsi")
+    assert not [pid for pid in os.listdir("/proc") if pid.isdecimal() and _mentions(pid, hsi)]
 
 
 def test_a_retriever_whose_leader_is_killed_goes_on(bed):
@@ -188,22 +191,6 @@ def test_an_hsi_whose_leader_is_killed_is_gone_with_all_it_started(bed):
     assert met.written() == written
     ended = [json.loads(line) for line in running.said.splitlines() if '"session_ended"' in line]
     assert ended[0]["trouble"].startswith("HSI-CRASHED"), ended
-
-
-def test_no_process_of_ours_is_left(bed):
-    """Whatever was done to them above, here once more: after a kill nothing runs in the name of this workspace."""
-    key = bed.request()
-    bed.run("syncer")
-    killed = bed.start("run", "retriever")
-    met = Met(bed)
-    killed.kill()
-
-    def left():
-        return [pid for pid in os.listdir("/proc") if pid.isdecimal() and _mentions(pid, str(bed.root / "wrapped-hsi"))]
-
-    wait_for(lambda: not left(), "hsi or its leash goes on")
-    assert met.is_over
-    finish(bed, key)
 
 
 def _mentions(pid, word):

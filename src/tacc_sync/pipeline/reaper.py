@@ -41,7 +41,7 @@ class Reaper:
     def _reap(self, claimed: str) -> Step:
         bench = self._bench
         # Of a buffer that is not there, every file would seem to be gone already.
-        ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at)
+        ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at, bench.home.clock.sleep)
         try:
             work = queues.work_of(bench.disk, claimed)
             self._must_be_known(work)
@@ -52,7 +52,7 @@ class Reaper:
         ours = {buffer_name(index) for index, file in enumerate(work.files) if route.in_buffer(file)}
         strange = [name for name in left if name not in ours]
         # What cannot be seen is not gone: the room of an unmounted buffer is still taken.
-        ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at)
+        ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at, bench.home.clock.sleep)
         if not left:
             transfer_buffer.close(bench.buffer, work.unit)
             for unit, reserved in self._reservations(work.unit):

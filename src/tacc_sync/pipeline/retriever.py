@@ -46,7 +46,8 @@ class Retriever:
             return Waits("work in hpss_queue")
         self._hpss.check_up()
         # Nothing is to be written into the place where a buffer was mounted.
-        ownership.must_be_ours(self._bench.disk, self._bench.buffer, self._bench.settings.run.also_at)
+        bench = self._bench
+        ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at, bench.home.clock.sleep)
         chosen = self._choose()
         if isinstance(chosen, Waits):
             return chosen

@@ -127,7 +127,7 @@ def raise_epoch(home: Home) -> None:
 
 def confirm(home: Home, also: Collection[str] = ()) -> None:
     """Return when nothing speaks against changing something outside, the buffer having seen the workspace's epoch."""
-    must_be_ours(home.disk, home.buffer, also)
+    must_be_ours(home.disk, home.buffer, also, home.clock.sleep)
     if home.buffer is None:
         return
     owner = identity(home.disk)
