@@ -20,7 +20,7 @@ help:
 	@echo "make test                   the test suite"
 	@echo "make check                  ruff, mypy --strict, import-linter"
 	@echo "make searches               all of the following four in the size that a change must pass, with a table at the end"
-	@echo "make simulate               the searches for holes in the protocol, in a simulated world (long)"
+	@echo "make simulate [MINUTES=60]  the searches for holes in the protocol, in a simulated world"
 	@echo "make kills [KILLS=ci]       real SIGKILLs, power losses, disk errors, two hosts; needs root (long; ci: a part)"
 	@echo "make two-hosts [MINUTES=5]  two hosts that share a workspace, their workers killed and frozen at random"
 	@echo "make hostile                hostile input and attacks"
@@ -49,7 +49,7 @@ searches: $(READY)
 	$(BIN)/python tests/search_table.py
 
 simulate: $(READY)
-	$(BIN)/python -m pytest --timeout 0 tests/simulation
+	$(if $(MINUTES),$(BIN)/python tests/simulation/long_run.py --minutes $(MINUTES),$(BIN)/python -m pytest --timeout 0 -n 2 tests/simulation)
 
 kills: $(READY)
 	@scripts/install-tools

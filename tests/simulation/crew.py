@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 from sim_disk import SimDisk
-from world import Killed, SimClock, SimGlobus, SimHost, SimHpss, Violation
+from world import SOURCE, Killed, SimClock, SimGlobus, SimHost, SimHpss, Violation, again
 
+from tacc_sync.operator import control, quarantine
+from tacc_sync.operator import submit as submitting
+from tacc_sync.operator.hands import hands as operators_hands
 from tacc_sync.outside.clock.interface import Clock  # noqa: F401  what SimClock implements
 from tacc_sync.pipeline.attempt import World as Edges
 from tacc_sync.pipeline.attempt import attempt, tidy
@@ -20,8 +24,9 @@ from tacc_sync.pipeline.reaper import Reaper
 from tacc_sync.pipeline.retriever import Retriever
 from tacc_sync.pipeline.step import Bench, Moved
 from tacc_sync.pipeline.syncer import Syncer
-from tacc_sync.rules.faults import Fenced
+from tacc_sync.rules.faults import Fault, Fenced, OperatorFault
 from tacc_sync.rules.route import COMPONENTS
+from tacc_sync.workspace import layout, ownership
 from tacc_sync.workspace.home import Home
 from tacc_sync.workspace.recovery import Recovery
 
@@ -80,6 +85,10 @@ class Solo:
         if self.warden is None:
             warden = self.hands.home("recovery")
             warden.enter()
+            try:
+                ownership.claim(warden)
+            except OperatorFault as fault:
+                raise Violation(f"the workspace is refused: {fault}") from None
             self.warden, self.recovery = warden, self.hands.recovery(warden)
         self._recover()
         for name in self.names:
@@ -166,6 +175,46 @@ class Solo:
             if home is not None:
                 tidy(self.hands.edges, home.leave)
         self.world.end(self.process)
+
+
+def command(hands, action, choose):
+    """What the operator's commands do, each by the functions behind them. Fails as they do."""
+    settings, disk = hands.world.settings, hands.disk
+    with operators_hands(disk, hands.clock, hands.host) as home:
+        match action:
+            case "hold":
+                control.hold(home, choose(COMPONENTS), "simulated")
+            case "unhold":
+                for component in COMPONENTS:
+                    control.unhold(home, component)
+            case "fence":
+                # With the buffer, as the command has it where there is one: the part goes first.
+                workers = [name for name in disk.names(layout.CLAIMS) if "~" not in name and name != home.name]
+                if workers:
+                    home.buffer = hands.buffer
+                    try:
+                        control.fence(home, settings.lease, choose(workers))
+                    finally:
+                        home.buffer = None
+            case "submit":
+                document = {"version": 1, "source": SOURCE, "destination": again(hands.world.number())}
+                content = msgspec.json.encode(document)
+                submitting.put(home, submitting.of_document(content, hands.host, settings.legacy))
+                hands.world.report("request_submitted")
+            case _:
+                entries = quarantine.choose(disk, [], everything=True)
+                for entry in entries if action.endswith(" all") else entries[:1]:
+                    _decide(hands, home, action.partition(" ")[0], entry)
+
+
+def _decide(hands, home, action, entry):
+    try:
+        if action == "release":
+            quarantine.release(home, entry, quota=hands.world.settings.buffer.quota)
+        else:
+            quarantine.abandon(home, entry)
+    except Fault as fault:
+        hands.world.report("command_refused", command=action, text=str(fault))
 
 
 def no_lock(home):

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import errno
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from crew import Hands, Solo
+from crew import Hands, Solo, command
 from greenlet import getcurrent, greenlet
 from invariants import check, check_at_rest, check_tasks
-from searches import is_done
 from strikes import MUTATIONS, NEED_SPACE
-from world import DESTINATION, SOURCE, Killed, World, make_files, small_settings
+from world import DESTINATION, SOURCE, Killed, Violation, World, make_files, small_settings
 
+from searches import is_done, is_quiet
 from tacc_sync.pipeline.attempt import attempt, tidy
 from tacc_sync.pipeline.step import Moved
-from tacc_sync.rules.faults import Fenced
+from tacc_sync.rules.faults import Fault, Fenced, OperatorFault
 from tacc_sync.rules.route import COMPONENTS
+from tacc_sync.workspace import ownership
 
 FAULTS = (
     "kill",
@@ -35,9 +36,42 @@ FAULTS = (
     "HPSS away",
     "Globus away",
     "new process",
+    "HPSS away for hours",
+    "HPSS full",
+    "listing cut off",
+    "a file vanishes",
+    "a file grows",
+    "login expired",
+    "429",
+    "pending",
+    "consent",
+    "identical",
+    "hold",
+    "unhold",
+    "release",
+    "abandon",
+    "fence",
+    "submit",
 )
-HABITS = ("error", "nothing", "breaks", "short", "zeros", "silent")
-FATES = ("fails half-way", "cancelled", "garbage", "skips one", "no checksum", "forgotten")
+# "stubborn": so often that the attempts are used up, and those after a release too.
+HABITS = ("error", "nothing", "breaks", "breaks off", "hangs", "short", "zeros", "silent", "wrong", "stubborn")
+# What only the archive's own hash tells.
+NEED_A_HASH = ("silent", "wrong")
+FATES = (
+    "fails half-way",
+    "cancelled",
+    "cancelled by an administrator",
+    "garbage",
+    "skips one",
+    "no checksum",
+    "record missing",
+    "wrong size",
+    "inactive",
+    "paused",
+    "forgotten",
+    "history deleted",
+)
+SPOILING = ("a file vanishes", "a file grows")
 
 
 @dataclass(frozen=True)
@@ -138,6 +172,21 @@ class Crowd:
             thread.greenlet = greenlet(lambda main=main, name=name: self._guard(main, hands, process, name))
             self.threads.append(thread)
 
+    def operate(self, host, action):
+        """A person types a command on a host; like everybody else, it may be killed anywhere."""
+        process = self.world.start(host)
+        hands = Hands(self.world, process)
+        thread = Thread(process, None, self.world.time)
+        thread.greenlet = greenlet(lambda: self._guard(self._command, hands, process, action))
+        self.threads.append(thread)
+
+    def _command(self, hands, process, action):
+        try:
+            command(hands, action, self.random.choice)
+        except (Fault, Fenced, OSError) as error:
+            self.world.report("command_refused", command=action, text=str(error))
+        self.world.end(process)
+
     @staticmethod
     def _guard(main, hands, process, name):
         try:
@@ -156,12 +205,16 @@ class Crowd:
         while True:
             try:
                 home = self._home(hands, process, "recovery")
+                ownership.claim(home)
                 recovery = hands.recovery(home)
                 while True:
+                    ownership.must_be_ours(hands.disk, hands.buffer)
                     tidy(hands.edges, recovery.round)
                     hands.clock.sleep(150.0)
             except Fenced:
                 process.homes.remove(home)
+            except OperatorFault as fault:
+                raise Violation(f"the workspace is refused: {fault}") from None
             except OSError:
                 hands.clock.sleep(60.0)
 
@@ -272,8 +325,23 @@ class Crowd:
                 self.strikes += [("before", NEED_SPACE, errno.ENOSPC)] * 5
             case "I/O error":
                 self.strikes.append(("before", (*MUTATIONS, "read", "names", "sync"), errno.EIO))
-            case "HPSS away":
-                world.hpss.away_until = world.time + 3600
+            case "HPSS away" | "HPSS away for hours":
+                world.hpss.away_until = world.time + (3600 if fault == "HPSS away" else 30 * 3600)
+            case "HPSS full":
+                world.hpss.full_until = world.time + 3600
+            case "listing cut off":
+                world.hpss.lists_cut_off = 2
+            case "a file vanishes" | "a file grows":
+                path = rng.choice(list(world.hpss.files))
+                known = world.hpss.files[path]
+                grown = replace(known, content=known.content + b"more")
+                world.hpss.since.setdefault(path, None if fault == "a file vanishes" else grown)
+            case "login expired":
+                world.globus.login_until = world.time + 3000
+            case "429" | "pending" | "consent" | "identical":
+                world.globus.refusals.append(fault)
+            case "hold" | "unhold" | "release" | "abandon" | "fence" | "submit":
+                self.operate(rng.choice(("a", "b", "c")), fault)
             case "Globus away":
                 world.globus.away_until = world.time + 3600
             case "new process":
@@ -289,8 +357,8 @@ def make(case):
     rng = random.Random(case.seed)
     hashed = [path for path, file in files.items() if file.hash]
     for habit in case.habits:
-        path = rng.choice(hashed if habit == "silent" else list(files))
-        world.hpss.habits.setdefault(path, []).append(habit)
+        path = rng.choice(hashed if habit in NEED_A_HASH else list(files))
+        world.hpss.habits.setdefault(path, []).extend(["error"] * 8 if habit == "stubborn" else [habit])
     world.globus.fates = list(case.fates)
     if case.requests == 1:
         world.drop()
@@ -318,13 +386,71 @@ def live(case):
         world.hook = world.after = world.scheduler = None
         for process in world.processes:
             crowd._kill(process, leash=True)
-    world.hpss.away_until = world.globus.away_until = 0.0
-    requests = case.requests if not case.twins else 1
-    Solo(world, "a").run(lambda world: is_done(world, requests))
+    heal(world)
+    requests = (case.requests if not case.twins else 1) + sum(
+        event == "request_submitted" for _, event, _ in world.events
+    )
+    settle(world, requests)
     survey = check_at_rest(world, quarantine=case.twins)
     check_tasks(world)
-    assert len(survey.requests) >= requests
-    wanted = {path.replace(SOURCE, DESTINATION, 1): f.content for path, f in world.hpss.files.items()}
-    if world.globus.destination != wanted:
-        raise AssertionError("not all has arrived")
+    all_accounted_for(world, case, survey)
     return world
+
+
+def heal(world):
+    world.hpss.away_until = world.hpss.full_until = 0.0
+    world.hpss.lists_cut_off = 0
+    world.globus.away_until = world.globus.login_until = 0.0
+    world.globus.refusals.clear()
+
+
+def is_stuck(world):
+    """Only a person can go on: whatever is not finished lies in quarantine."""
+    root = world.ws.root.entries
+    there = any(directory.entries for directory in root["quarantine"].entries.values())
+    return there and is_quiet(world)
+
+
+def settle(world, requests):
+    """One process and one person bring everything to its end: what is in quarantine is released, and what comes back
+    again and again is given up."""
+    by_hand(world, "unhold")
+    for number in range(8):
+        Solo(world, "a").run(lambda world: is_done(world, requests) or is_stuck(world))
+        if is_done(world, requests):
+            return
+        by_hand(world, "release all" if number < 3 else "abandon all")
+    raise Violation("what is in quarantine comes back again and again")
+
+
+def by_hand(world, action):
+    process = world.start("c")
+    command(Hands(world, process), action, lambda choice: choice[0])
+    world.end(process)
+
+
+def all_accounted_for(world, case, survey):
+    """Each file of each request is at its destination, or was given up: by the operator, or because it is no more."""
+    faults = {fault for _, fault in case.faults}
+    given_up = {
+        file.path
+        for found in survey.places.values()
+        for _, document in found
+        for file in document.doc.files
+        if file.outcome == "abandoned"
+    }
+    if "abandon" not in faults and not given_up <= world.hpss.since.keys():
+        raise Violation(f"given up, though it could be had: {given_up - world.hpss.since.keys()}")
+    if faults.isdisjoint((*SPOILING, "abandon")):
+        wanted = {path.replace(SOURCE, DESTINATION, 1): f.content for path, f in world.hpss.files.items()}
+        missing = wanted.keys() - world.globus.destination.keys()
+        if missing or any(world.globus.destination[path] != content for path, content in wanted.items()):
+            raise Violation(f"not all has arrived: {missing}")
+    for key, (where, request) in survey.requests.items():
+        if not where.startswith("finished/"):
+            raise Violation(f"request {key} is in {where}")
+        carried = {file.path for unit in request.plan.units for file in survey.places[unit][0][1].doc.files}
+        source = request.source if isinstance(request.source, str) else request.source[0]
+        there = {path for path in world.hpss.files if path.startswith(source + "/")}
+        if carried - there or there - carried - world.hpss.since.keys():
+            raise Violation(f"request {key} has carried {carried}, asked for were {there}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 from sim_disk import Dir, File, SimDisk
-from world import DESTINATION, FOREIGN, SOURCE, Process, SimClock, SimHost, Violation
+from world import DESTINATION, FOREIGN, SOURCE, Process, SimClock, SimHost, Violation, origin
 
 from tacc_sync.operator.check import Checker
 from tacc_sync.rules.documents import Request, Work
@@ -19,7 +19,13 @@ from tacc_sync.workspace import layout
 _WORK = msgspec.json.Decoder(Work)
 _REQUEST = msgspec.json.Decoder(Request)
 _UNITS: dict[str, object] = {}
-ROOT_NAMES = {*(path for path in layout.DIRECTORIES if "/" not in path), layout.CONFIG, layout.FORMAT_FILE, layout.TURN}
+ROOT_NAMES = {
+    *(path for path in layout.DIRECTORIES if "/" not in path),
+    layout.CONFIG,
+    layout.FORMAT_FILE,
+    layout.TURN,
+    layout.IDENTITY,
+}
 
 
 def unit_of(name):
@@ -178,19 +184,32 @@ def _buffer(world, survey):
         if name == layout.PART:
             for worker, part in directory.entries.items():
                 for unit, files in part.entries.items():
+                    if unit == layout.MARKER:
+                        continue
                     if type(files) is not Dir or unit_of(unit) is None:
                         broken(8, f".part/{worker}/{unit} in the buffer")
                     lying.setdefault(unit, {}).update(
                         (id(f), len(f.content)) for f in files.entries.values() if type(f) is File
                     )
+        elif name == layout.MARKER:
+            continue
         elif unit_of(name) is None:
             broken(8, f"{name} in the buffer")
         elif directory.entries:
             lying.setdefault(name, {}).update((id(f), len(f.content)) for f in directory.entries.values())
     for unit, files in lying.items():
-        size = sum(files.values())
+        # A file that has grown since it was listed is written to its end before anybody can see it; it is never placed.
+        size = sum(files.values()) - grown(world, survey, unit)
         if size > reserved.get(unit, 0):
             broken(10, f"{size} bytes of {unit} lie in the buffer, {reserved.get(unit, 0)} are reserved for it")
+
+
+def grown(world, survey, unit):
+    """Bytes by which a unit's files are longer by now than they were when they were listed."""
+    if not world.hpss.since or unit not in survey.places:
+        return 0
+    since = [(world.hpss.since.get(file.path), file.size) for file in survey.places[unit][0][1].doc.files]
+    return sum(max(0, len(now.content) - size) for now, size in since if now is not None)
 
 
 def _outside(world):
@@ -213,7 +232,7 @@ def _outside(world):
     if len(set(units)) != len(units):
         broken(3, f"two live tasks of one unit: {units}")
     for path in world.globus.destination:
-        if path.replace(DESTINATION, SOURCE, 1) not in world.hpss.files:
+        if origin(path) not in world.hpss.files:
             broken(8, f"{path} at the destination")
 
 
@@ -238,7 +257,7 @@ def check_at_rest(world, *, quarantine=False):
     for name, directory in world.buffer.root.entries.items():
         if name == layout.PART:
             left += [f"buffer/.part/{below}" for below in directory.entries]
-        elif name not in quarantined:
+        elif name not in quarantined and name != layout.MARKER:
             left.append(f"buffer/{name}")
     if left:
         broken("at rest", f"left over: {left}")

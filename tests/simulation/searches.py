@@ -49,8 +49,16 @@ def is_done(world, requests=1):
     """All requests are finished, nothing is on its way."""
     root = world.ws.root.entries
     finished = sum("request.json" in found.entries for found in root["finished"].entries.values())
-    queues = ("inbox", "request_queue", "hpss_queue", "globus_queue", "reaper_queue")
-    if finished < requests or any(root[queue].entries for queue in queues):
+    # Given up before they were planned.
+    rejected = root["finished"].entries["rejected"].entries
+    finished += sum(name.endswith(".json") and not name.endswith(".why.json") for name in rejected)
+    return finished >= requests and not root["request_queue"].entries and is_quiet(world)
+
+
+def is_quiet(world):
+    """Nothing is on its way, and nothing of the dead lies about."""
+    root = world.ws.root.entries
+    if any(root[queue].entries for queue in ("inbox", "hpss_queue", "globus_queue", "reaper_queue")):
         return False
     # And whatever others have left lying about is cleared away.
     ours = {home for name, home in root["claims"].entries.items() if is_alive(world, name)}

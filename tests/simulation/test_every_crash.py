@@ -8,12 +8,12 @@ lies where. Every run is deterministic: the same test prints the same again.
 from __future__ import annotations
 
 import errno
-import time
 
 import pytest
-from budget import SCALE, told
-from searches import KILLS, POWER_LOSSES, Found, every_fault, every_fork, every_second_crash
+from budget import SCALE, searching
 from strikes import GLOBUS, MUTATIONS, NEED_SPACE, READS, Ambiguous, LostReply, NoAnswer, Refused
+
+from searches import KILLS, POWER_LOSSES, every_fault, every_fork, every_second_crash
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -30,30 +30,23 @@ FAULTS = {
 }
 
 
-def run(name, search):
-    started = time.monotonic()
-    try:
-        tally = search()
-    except Found as found:
-        pytest.fail(f"{name}: {found}", pytrace=False)
-    told(f"every crash: {name}", tally, started)
-    return tally
-
-
 @pytest.mark.parametrize("name", [*KILLS, *POWER_LOSSES])
 def test_at_each_boundary(name):
     futures = {**KILLS, **POWER_LOSSES}
-    tally = run(name, lambda: every_fork({name: futures[name]}))
-    assert tally.boundaries > 1000
-    assert tally.tried > 400
+    with searching(f"{name} at each boundary") as tallies:
+        tallies.append(every_fork({name: futures[name]}))
+    assert tallies[0].boundaries > 1000
+    assert tallies[0].tried > 400
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_at_each_call(name):
-    tally = run(name, lambda: every_fault(*FAULTS[name]))
-    assert tally.tried >= (10 if "Globus" in name else 100)
+    with searching(f"{name}, at each call") as tallies:
+        tallies.append(every_fault(*FAULTS[name]))
+    assert tallies[0].tried >= (10 if "Globus" in name else 100)
 
 
 def test_the_one_that_takes_over_is_killed_too():
-    tally = run("killed twice", lambda: every_second_crash(max(3, round(3 * SCALE))))
-    assert tally.tried > 1000
+    with searching("killed at each boundary of the recovery") as tallies:
+        tallies.append(every_second_crash(max(3, round(3 * SCALE))))
+    assert tallies[0].tried > 1000

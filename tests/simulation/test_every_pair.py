@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 
 import pytest
-from budget import SEED, told
+from budget import SEED, searching
 from pairs import beginnings, every_late, every_pair, every_two
-from searches import Found
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -40,36 +38,24 @@ def bases():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sleeper_and_recoverer(name):
-    started = time.monotonic()
     component, base = bases()[name]
-    try:
-        tally = every_pair(base, component, stride=STRIDE, offset=SEED)
-    except Found as found:
-        pytest.fail(f"{name}: {found}", pytrace=False)
-    told(f"every pair: {name}", tally, started)
-    assert tally.tried > 15_000 / STRIDE
+    with searching(f"pairs of sleeper and recoverer: {name}") as tallies:
+        tallies.append(every_pair(base, component, stride=STRIDE, offset=SEED))
+    assert tallies[0].tried > 15_000 / STRIDE
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sleeper_that_wakes_when_all_is_finished(name):
-    started = time.monotonic()
     component, base = bases()[name]
-    try:
-        tally = every_late(base, component)
-    except Found as found:
-        pytest.fail(f"{name}: {found}", pytrace=False)
-    told(f"every pair, woken at the end: {name}", tally, started)
-    assert tally.tried > 40
+    with searching(f"sleeper woken at the end: {name}") as tallies:
+        tallies.append(every_late(base, component))
+    assert tallies[0].tried > 40
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_living_workers(name):
     """Both of one component, and neither was ever silent: what the turn, cartridges, slots and exclusive names are for."""
-    started = time.monotonic()
     component, base = bases()[name]
-    try:
-        tally = every_two(base, component, stride=STRIDE, offset=SEED)
-    except Found as found:
-        pytest.fail(f"{name}: {found}", pytrace=False)
-    told(f"every two: {name}", tally, started)
-    assert tally.tried > 2000 / STRIDE
+    with searching(f"pairs of living workers: {name}") as tallies:
+        tallies.append(every_two(base, component, stride=STRIDE, offset=SEED))
+    assert tallies[0].tried > 2000 / STRIDE

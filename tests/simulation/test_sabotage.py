@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from budget import told
+from budget import searching, told
 from sabotage import CONTROLS, RULES
-from searches import Found, Tally
+
+from searches import Found
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -22,10 +23,8 @@ def name_of(search):
 
 @pytest.mark.parametrize("search", CONTROLS, ids=name_of)
 def test_without_sabotage_nothing_is_found(search):
-    try:
-        search()
-    except Found as found:
-        pytest.fail(f"{name_of(search)}: {found}", pytrace=False)
+    with searching(f"control: {name_of(search)}") as tallies:
+        tallies.append(search())
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -33,15 +32,16 @@ def test_the_loss_of_a_rule_is_noticed(rule, monkeypatch):
     saboteur, searches = RULES[rule]
     saboteur(monkeypatch)
     started = time.monotonic()
-    for search in searches:
+    for number, search in enumerate(searches, 1):
         try:
             search()
         except Found as found:
-            noticed = str(found).splitlines()[0][:300]
-            told(f"sabotage: {rule}", Tally(tried=1), started)
-            print(f"    noticed by {name_of(search)}: {noticed}")
-            return
+            noticed = str(found).splitlines()[0][:160]
         except Exception as error:  # noqa: BLE001  a broken rule may also break the code loudly
-            print(f"    noticed by {name_of(search)}: {type(error).__name__}: {error}")
-            return
+            noticed = f"{type(error).__name__}: {error}"[:160]
+        else:
+            continue
+        told(f"sabotage, noticed: {rule}", number, started, note=f"by {name_of(search)}: {noticed}")
+        return
+    told(f"sabotage, NOT noticed: {rule}", len(searches), started, violations=1)
     pytest.fail(f"nobody noticed the loss of: {rule} ({', '.join(map(name_of, searches))})", pytrace=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import errno
 import random
+import re
 from dataclasses import dataclass, field, replace
 
 from sim_disk import FALSE_ERROR, File, Fs, SimDisk, hash_of
@@ -39,6 +40,19 @@ NAMESPACE, STARTED = "4026531836", 12345
 
 SOURCE = "/home/projects/demo"
 DESTINATION = "/ranch/demo"
+
+
+def again(number):
+    """Where another request for the same files brings them."""
+    return f"{DESTINATION}/again{number}"
+
+
+def origin(destination):
+    """What of the archive belongs to a path at the destination."""
+    return _DESTINATION.sub(SOURCE + "/", destination, count=1)
+
+
+_DESTINATION = re.compile(rf"^{DESTINATION}/(again\d+/)?")
 
 
 class Killed(BaseException):
@@ -197,6 +211,8 @@ class HsiSession:
         if self.habit == "hangs":
             # Half of the file is there, and no byte moves any more, until our edge loses its patience.
             world.buffer.write(self.node, content[: len(content) // 2])
+            if not self.process.alive:
+                return False
             world.sleep(self.process, HANGING)
             self.trouble = ("HPSS-HANGING", "no byte had moved (simulated)")
             self.fetched += [Fetched(None, "") for _ in self.fetches[len(self.fetched) :]]
