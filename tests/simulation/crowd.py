@@ -17,7 +17,7 @@ from invariants import check, check_at_rest, check_tasks
 from strikes import MUTATIONS, NEED_SPACE
 from world import DESTINATION, SOURCE, Killed, Violation, World, make_files, small_settings
 
-from searches import is_done, is_quiet
+from searches import is_done, is_stuck
 from tacc_sync.pipeline.attempt import attempt, tidy
 from tacc_sync.pipeline.step import Moved
 from tacc_sync.rules.faults import Fault, Fenced, OperatorFault
@@ -402,13 +402,6 @@ def heal(world):
     world.hpss.lists_cut_off = 0
     world.globus.away_until = world.globus.login_until = 0.0
     world.globus.refusals.clear()
-
-
-def is_stuck(world):
-    """Only a person can go on: whatever is not finished lies in quarantine."""
-    root = world.ws.root.entries
-    there = any(directory.entries for directory in root["quarantine"].entries.values())
-    return there and is_quiet(world)
 
 
 def settle(world, requests):

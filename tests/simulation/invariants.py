@@ -7,7 +7,7 @@ of tacc-sync but the decoders of its documents.
 from __future__ import annotations
 
 import msgspec
-from sim_disk import Dir, File, SimDisk
+from sim_disk import Dir, File, SimDisk, hash_of
 from world import DESTINATION, FOREIGN, SOURCE, Process, SimClock, SimHost, Violation, origin
 
 from tacc_sync.operator.check import Checker
@@ -317,12 +317,29 @@ def check_tasks(world):
         if task.status == "SUCCEEDED" and not task.fate:
             for item in task.order.items:
                 carried[item.destination] = carried.get(item.destination, 0) + 1
+    proven: set[tuple[str, int]] = set()
+    for task in sorted(world.globus.tasks.values(), key=lambda task: task.submitted):
+        if task.fate == FOREIGN:
+            continue
+        unit = task.order.label.rpartition(".")[0]
+        again = [item.destination for item in task.order.items if (unit, item.destination) in proven]
+        if again:
+            broken(3, f"carried again by {task.order.label}, though an earlier record proved it: {again}")
+        if not task.forgotten:
+            proven |= {(unit, record.destination) for record in task.records if is_proof(world, record)}
     twice = [label for label, number in labels.items() if number > 1]
     if twice:
         broken(3, f"two tasks for one attempt: {twice}")
     twice = [path for path, number in carried.items() if number > 1]
     if twice:
         broken(3, f"carried twice: {twice}")
+
+
+def is_proof(world, record):
+    content = world.globus.destination[record.destination]
+    return record.size == len(content) and record.checksum == hash_of(
+        "md5", world.hpss.files[origin(record.destination)].content
+    )
 
 
 def root_of(world, path):

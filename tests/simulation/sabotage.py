@@ -12,11 +12,15 @@ from functools import partial
 import strikes
 from crew import Hands, Solo
 from crowd import Case, live
-from invariants import check, check_at_rest
+from invariants import check, check_at_rest, unit_of
 from pairs import Sleeper, beginnings, every_late, every_pair, every_two
+from sim_disk import File
+from world import DESTINATION, SOURCE, Archived, Killed, Violation, World, small_settings
+
 from searches import (
     KILLS,
     POWER_LOSSES,
+    Forking,
     Found,
     Tally,
     a_world,
@@ -25,15 +29,16 @@ from searches import (
     every_fork,
     explain,
     is_done,
+    is_stuck,
+    run_dry,
 )
-from world import Killed, Violation
-
-from tacc_sync.pipeline import finisher, globus_xfer, reaper, retriever, syncer
+from tacc_sync.pipeline import finisher, globus_xfer, reaper, retriever, syncer, trouble
 from tacc_sync.pipeline.attempt import attempt
-from tacc_sync.rules import evidence, liveness, patience, retrieval, route, schedule
+from tacc_sync.rules import documents, evidence, liveness, patience, retrieval, route, schedule
 from tacc_sync.rules.documents import Work
+from tacc_sync.rules.route import COMPONENTS
 from tacc_sync.workspace import home as homes
-from tacc_sync.workspace import layout, queues, recovery, transfer_buffer
+from tacc_sync.workspace import layout, quarantine, queues, recovery, transfer_buffer
 
 Home = homes.Home
 
@@ -200,6 +205,293 @@ def murderous(killings=14):
 
     run.name = "a unit that kills its workers"
     return run
+
+
+def found(world, what):
+    raise Found(explain(world, "", Violation(what)))
+
+
+def named(name):
+    def with_name(run):
+        run.name = name
+        return run
+
+    return with_name
+
+
+@named("a large unit among small ones")
+def starving():
+    """There is always a small unit that fits, and never room for the large one, unless it is kept for it."""
+    small = 36
+    files = {f"{SOURCE}/large/f": Archived(bytes(190), ("LL0000",))}
+    files |= {f"{SOURCE}/small/f{n}": Archived(bytes([n]) * 10, (f"SS{n:04d}",)) for n in range(small)}
+    world = World(files, small_settings(quota=200, tasks=10, overtaking=100.0))
+    world.checker = check
+    world.globus.at_once, world.globus.seconds = 10, 15.0
+    world.drop("small.json", source=f"{SOURCE}/small", destination=f"{DESTINATION}/small")
+    solo = Solo(world, "a")
+    dropped = False
+    while f"{DESTINATION}/large/f" not in world.globus.destination:
+        if len(world.globus.destination) == small:
+            found(world, "the large unit was overtaken by all of the small ones")
+        solo.enter()
+        if not solo.cycle()[0]:
+            solo.hands.clock.sleep(1.0)
+        solo.beat()
+        if not dropped and len(world.ws.directory("reservations").entries) >= 3:
+            world.drop("large.json", source=f"{SOURCE}/large", destination=f"{DESTINATION}/large")
+            dropped = True
+    return Tally(tried=1, calls=world.count)
+
+
+def silent_reaching(world, files):
+    """Until these files are failed in quarantine, whatever the others do."""
+    return bool(world.ws.directory("quarantine/retriever").entries) and not any(map(world.busy, ("hpss", "globus")))
+
+
+def outcomes(world):
+    survey = check(world)
+    return {
+        file.path: file for places in survey.places.values() for _, document in places for file in document.doc.files
+    }
+
+
+@named("a bad file before a good one")
+def breaking():
+    """The session breaks off at one file, again and again: it alone is counted, not those that were cut off with it."""
+    world = a_world(2, 1)
+    # On a tape with hashes; the file with the smaller section comes first.
+    first, second = sorted(world.hpss.files, key=lambda path: world.hpss.files[path].section)
+    world.hpss.habits[first] = ["breaks off"] * 100
+    try:
+        Solo(world, "a").run(lambda world: silent_reaching(world, [first]))
+    except Violation as violation:
+        found(world, str(violation))
+    about = outcomes(world)
+    if about[first].outcome != "failed" or about[second].outcome == "failed" or about[second].failures:
+        found(world, f"{about[second].path} is counted for what {first} does")
+    return Tally(tried=1, calls=world.count)
+
+
+@named("a site that breaks each session for a day")
+def outage():
+    """Nothing is counted, nothing goes to quarantine, and in the end all arrives."""
+    world = a_world(2, 1)
+    for path in world.hpss.files:
+        world.hpss.habits[path] = ["breaks"] * 24
+    world.globus.refusals = ["429", "pending"] * 12
+    world.hpss.full_until = 3 * 3600.0
+    try:
+        Solo(world, "a").run(is_done)
+        check_at_rest(world)
+    except Violation as violation:
+        found(world, str(violation))
+    if any(event in {"file_not_retrieved", "work_quarantined"} for _, event, _ in world.events):
+        found(world, "the world's fault was counted")
+    return Tally(tried=1, calls=world.count)
+
+
+@named("a file that is never to be had")
+def hopeless():
+    """It is given up when its attempts are used up, and not before they have taken their time; each attempt is made by
+    another process."""
+    world = a_world(1, 1)
+    (path,) = world.hpss.files
+    world.hpss.habits[path] = ["error"] * 100
+    patience = world.settings.patience
+    for _ in range(3 * patience.attempts):
+        left = len(world.hpss.habits[path])
+        try:
+            Solo(world, "a").run(
+                lambda world, left=left: (
+                    len(world.hpss.habits[path]) < left or bool(world.ws.directory("quarantine/retriever").entries)
+                )
+            )
+        except Violation as violation:
+            found(world, str(violation))
+        if world.ws.directory("quarantine/retriever").entries:
+            break
+    tried = 100 - len(world.hpss.habits[path])
+    if tried < patience.attempts or outcomes(world)[path].outcome != "failed":
+        found(world, f"given up after {tried} attempts")
+    if tried > patience.attempts + 2:
+        found(world, f"not given up after {tried} attempts")
+    return Tally(tried=1, calls=world.count)
+
+
+@named("a stranger's file in a file's place")
+def occupied():
+    """It appears while hsi runs: what was verified is not put over it."""
+    world = a_world(1, 1)
+    stranger = File(b"somebody else's", b"somebody else's")
+
+    def hook(process, kind, path):
+        if kind == "hsi":
+            world.buffer.directory(path).entries.setdefault("000000", stranger)
+            world.hook = None
+
+    world.hook = hook
+    world.checker = None
+    solo = Solo(world, "a")
+    while not world.busy("reaper") and not world.busy("globus"):
+        solo.enter()
+        solo.cycle_of("syncer")
+        solo.cycle_of("retriever")
+    units = [directory for name, directory in world.buffer.root.entries.items() if unit_of(name) is not None]
+    if not any(stranger in directory.entries.values() for directory in units):
+        found(world, "it was written over")
+    return Tally(tried=1, calls=world.count)
+
+
+@named("two hosts whose clocks differ by an hour")
+def out_of_step():
+    """Who beats is not fenced, whatever time it is elsewhere."""
+    for offset in (3600.0, -3600.0):
+        world = a_world(2, 1)
+        world.hosts["b"].offset = offset
+        solo = Solo(world, "a")
+        solo.enter()
+        other = Hands(world, world.start("b"))
+        warden = other.home("recovery")
+        warden.enter()
+        recovery = other.recovery(warden)
+        for _ in range(60):
+            solo.cycle()
+            solo.beat()
+            warden.beat()
+            recovery.round()
+            world.advance(world.time + 60.0)
+        if any(event == "worker_fenced" for _, event, _ in world.events):
+            found(world, "a worker that beats was fenced")
+    return Tally(tried=2)
+
+
+@named("all components on hold")
+def held():
+    world = a_world(2, 1)
+    for component in COMPONENTS:
+        world.ws.directory("hold").entries[component] = File(b"test", b"test")
+    solo = Solo(world, "a")
+    for _ in range(10):
+        solo.enter()
+        solo.cycle()
+        solo.hands.clock.sleep(300.0)
+    if any(event in {"request_claimed", "work_claimed"} for _, event, _ in world.events):
+        found(world, "work was taken in spite of the hold")
+    return Tally(tried=1)
+
+
+@named("a request that is copied in slowly")
+def copying():
+    world = a_world(2, 1)
+    entries = world.ws.directory("inbox").entries
+    (name,) = entries
+    whole = entries.pop(name).content
+    solo = Solo(world, "a")
+    for size in range(1, len(whole), 9):
+        entries[name] = File(whole[:size], whole[:size])
+        world.ws.version += 1
+        solo.enter()
+        solo.cycle()
+        solo.hands.clock.sleep(30.0)
+    entries[name] = File(whole, whole)
+    try:
+        solo.run(is_done)
+        check_at_rest(world)
+    except (Violation, KeyError) as violation:
+        found(world, str(violation))
+    return Tally(tried=1)
+
+
+@named("the turn's holder falls silent")
+def turn_kept():
+    """On a host that nobody can ask: others must choose again long before a whole lease has passed."""
+    tally = Tally(1)
+    component, base = beginnings()["retriever"]
+    for asleep in itertools.count():
+        world = base.clone()
+        sleeper = Sleeper(world, component)
+        world.hook = sleeper.hook
+        alive = sleeper.go(asleep)
+        world.hook = None
+        sleeper.kill()
+        if not alive:
+            return tally
+        home = world.ws.directory(f"claims/{sleeper.home.name}").entries
+        if "turn" not in home or not home["turn"].entries or home["hpss_queue"].entries:
+            continue
+        world.events.clear()
+        tally.tried += 1
+        lease, solo = world.settings.lease, Solo(world, "b")
+        until = world.time + lease.turn + lease.grace + 600.0
+        while not any(event == "work_claimed" for _, event, _ in world.events):
+            solo.enter()
+            solo.cycle()
+            solo.beat()
+            solo.hands.clock.sleep(50.0)
+            if world.time > until:
+                found(world, f"the holder fell silent at its step {asleep}, and nobody chooses")
+    return None
+
+
+def recoverers(name):
+    """Z falls silent, its hsi lives on; who recovers is killed at each step of the recovery; another one ends it all."""
+
+    def run():
+        component, base = beginnings()[name]
+        tally = Tally(1)
+        for asleep in itertools.count(5, 12):
+            world = base.clone()
+            sleeper = Sleeper(world, component)
+            world.hook = sleeper.hook
+            alive = sleeper.go(asleep)
+            world.hook = None
+            sleeper.kill(leash=False)
+            if not alive:
+                return conclude(tally)
+            solo = Solo(world, "b")
+            solo.process.world = world
+            fork = Forking(tally, {"the recoverer is killed": KILLS["killed"]})
+
+            def hook(process, kind, path, fork=fork):
+                if kind == "rename" and "dead~" in str(path):
+                    fork.near = 12
+                fork.near = getattr(fork, "near", 0) - 1
+                if fork.near > 0:
+                    fork(process, kind, path)
+
+            world.hook = hook
+            try:
+                solo.run(is_done)
+            except Violation as violation:
+                found(world, str(violation))
+        return None
+
+    run.name = f"killed while it recovers: {name}"
+    return run
+
+
+@named("killed where a unit goes to quarantine")
+def quarantining():
+    """At each boundary there: its reason is there with it."""
+
+    def make():
+        world = a_world(1, 1)
+        (path,) = world.hpss.files
+        world.settings.patience.attempts, world.settings.patience.at_least = 1, 0.0
+        world.hpss.habits[path] = ["error"] * 100
+        return world
+
+    return every_fork({"killed": to_quarantine}, make, limit=1, done=is_stuck, finish=rest_in_quarantine)
+
+
+def to_quarantine(world, victim, what, tally):
+    world.end(victim)
+    run_dry(world, "a", what, tally, finish=rest_in_quarantine, done=is_stuck)
+
+
+def rest_in_quarantine(world):
+    check_at_rest(world, quarantine=True)
 
 
 def tight():
@@ -551,6 +843,131 @@ def slot_outlives_its_round(patch):
     )
 
 
+def home_fenced_before_part(patch):
+    def fence(self, worker):
+        home = self._home
+        fenced = f"{layout.DEAD}{worker}~{home.host.token()}"
+        try:
+            home.disk.rename(layout.home(worker), layout.home(fenced))
+        except FileNotFoundError:
+            return None
+        home.disk.sync(layout.CLAIMS)
+        try:
+            home.buffer.rename(layout.part(worker), f"{layout.PART}/{fenced}")
+        except FileNotFoundError:
+            pass
+        return fenced
+
+    patch.setattr(recovery.Recovery, "fence", fence)
+
+
+def placed_by_rename(patch):
+    def place(disk, worker, unit, index, digest_of_part):
+        disk.rename(transfer_buffer.part_path(worker, unit, index), transfer_buffer.path(unit, index))
+        return True
+
+    patch.setattr(transfer_buffer, "place", place)
+
+
+def overtaking_for_ever(patch):
+    patch.setattr(retriever.Retriever, "_waited_for_room", lambda self, unit: 0.0)
+
+
+def all_that_is_missing_is_counted(patch):
+    patch.setattr(retrieval, "suspects", lambda errors, have: [not here for here in have])
+
+
+def the_world_is_counted(patch):
+    patch.setattr(retriever, "WORLD_TROUBLE", frozenset())
+
+
+def sessions_counted_as_deaths(patch):
+    patch.setattr(retriever.Retriever, "_take_count_back", lambda self, claimed: None)
+
+
+def attempts_forgotten(patch):
+    put = Home.put_document
+
+    def forgetful(self, path, document):
+        for file in getattr(document, "files", None) or ():
+            if isinstance(document, Work) and file.outcome == "waiting":
+                patience.forget_failures(file)
+        put(self, path, document)
+
+    patch.setattr(Home, "put_document", forgetful)
+
+
+def given_up_at_once(patch):
+    patch.setattr(retriever.patience, "CANNOT_HEAL", frozenset({"FILE-NOT-FETCHED"}))
+
+
+def reason_after_the_move(patch):
+    def quarantine_unit(home, claimed, component, fault, files=None):
+        path = f"{layout.quarantine(component)}/{claimed.rpartition('/')[2].removesuffix('.json')}"
+        home.move(claimed, f"{path}.json")
+        reason = quarantine.why(home, fault, component, files=files)
+        home.put(path + layout.WHY, documents.encode_any(reason))
+        return f"{path}.json"
+
+    patch.setattr(trouble, "quarantine_unit", quarantine_unit)
+
+
+def nothing_observed(patch):
+    decode = documents.decode_or_none
+    patch.setattr(documents, "decode_or_none", lambda c, kind: None if kind is liveness.Seen else decode(c, kind))
+
+
+def clocks_compared(patch):
+    def silent_for(self, name, beat_no):
+        beat = self._heartbeat(name)
+        return self._home.clock.now() - patience.from_iso(beat.beat_at) if beat else 0.0
+
+    patch.setattr(recovery.Recovery, "_silent_for", silent_for)
+
+
+def orphaned_parts_stay(patch):
+    patch.setattr(
+        recovery.Recovery, "_orphaned_parts", lambda self, names: self._home.buffer.names(layout.PART) if names else []
+    )
+
+
+def unborn_homes_stay(patch):
+    patch.setattr(recovery.Recovery, "_consider_unborn", lambda self, name: None)
+
+
+def turn_has_the_long_lease(patch):
+    patch.setattr(
+        recovery.Recovery,
+        "__init__",
+        lambda self, home, lease, report, init=recovery.Recovery.__init__: init(
+            self, home, lease._replace(turn=lease.lease), report
+        ),
+    )
+
+
+def holds_ignored(patch):
+    patch.setattr(queues, "is_held", lambda disk, name: False)
+
+
+def impatient_with_the_inbox(patch):
+    refuse = syncer.Syncer._quarantine
+    patch.setattr(syncer.Syncer, "_refuse", lambda self, name, content, error: refuse(self, name, error))
+
+
+def same_content_is_no_success(patch):
+    patch.setattr(homes, "holds", lambda disk, path, content: False)
+
+
+def records_of_failures_unread(patch):
+    settle = globus_xfer.GlobusXfer._settle
+
+    def unread(self, unit, view, why, *, counts=True):
+        failed = view is not None and view.status == "FAILED"
+        return settle(self, unit, None if failed else view, why, counts=counts)
+
+    patch.setattr(globus_xfer.GlobusXfer, "_settle", unread)
+
+
 WITH_BAD_DELIVERY = partial(a_world, 4, 2, fates=("garbage", "fails half-way"))
 WITH_BAD_FILES = partial(a_world, 4, 2, habits=("zeros", "short"))
 BEFORE_RETRIEVER = ("syncer",)
@@ -617,6 +1034,24 @@ RULES = {
     "marks of a rest that was cut off are removed": (old_rest_marks_stay, [late("reaper sends back to Globus")]),
     "notes about orphaned parts are kept": (notes_of_parts_forgotten, [kills()]),
     "a home that is half removed is drained": (homes_must_be_whole, [kills()]),
+    "fence: the part in the buffer before the home": (home_fenced_before_part, [recoverers("retriever")]),
+    "a file is placed by link, never over another": (placed_by_rename, [occupied]),
+    "nobody overtakes for ever": (overtaking_for_ever, [starving]),
+    "what was cut off with its session is not counted": (all_that_is_missing_is_counted, [breaking]),
+    "the world's faults count nothing: sessions": (the_world_is_counted, [outage]),
+    "the world's faults count nothing: begun is taken back": (sessions_counted_as_deaths, [outage]),
+    "attempts survive restarts": (attempts_forgotten, [hopeless]),
+    "given up only when the attempts are used up": (given_up_at_once, [hopeless]),
+    "quarantine: the reason first, then the document": (reason_after_the_move, [quarantining]),
+    "what was observed outlives its observer": (nothing_observed, [kills("killed, unseen")]),
+    "two hosts' clocks are never compared": (clocks_compared, [out_of_step]),
+    "parts without a home are removed": (orphaned_parts_stay, [kills(), kills("killed, unseen")]),
+    "homes that were never finished are removed": (unborn_homes_stay, [kills()]),
+    "the turn has a shorter lease": (turn_has_the_long_lease, [turn_kept]),
+    "a component on hold takes no work": (holds_ignored, [held]),
+    "what is still being copied into the inbox is waited for": (impatient_with_the_inbox, [copying]),
+    "the same content there already is a success": (same_content_is_no_success, [faults(*LOST)]),
+    "records of a failed task are read": (records_of_failures_unread, [undisturbed(WITH_BAD_DELIVERY)]),
 }
 
 # Searches that run nowhere else: without sabotage they must find nothing.
@@ -634,4 +1069,15 @@ CONTROLS = [
     undisturbed(one_slot),
     bystander("retriever"),
     murderous(),
+    recoverers("retriever"),
+    occupied,
+    starving,
+    breaking,
+    outage,
+    hopeless,
+    quarantining,
+    out_of_step,
+    turn_kept,
+    held,
+    copying,
 ]

@@ -67,6 +67,13 @@ def is_quiet(world):
     )
 
 
+def is_stuck(world):
+    """Only a person can go on: whatever is not finished lies in quarantine."""
+    root = world.ws.root.entries
+    there = any(directory.entries for directory in root["quarantine"].entries.values())
+    return there and is_quiet(world)
+
+
 def is_alive(world, worker):
     parts = worker.split(".")
     pid = parts[2].rpartition("-")[2] if len(parts) > 2 else ""
@@ -84,11 +91,11 @@ def explain(world, what, violation):
     return "\n".join(lines)
 
 
-def run_dry(world, host, what, tally, finish=check_all_delivered, leave=True):
+def run_dry(world, host, what, tally, finish=check_all_delivered, done=is_done):
     """Fresh processes recover and bring everything to its end."""
     before = world.count
     try:
-        Solo(world, host).run(is_done)
+        Solo(world, host).run(done)
         finish(world)
     except Violation as violation:
         tally.found.append(explain(world, what, violation))
@@ -166,7 +173,7 @@ POWER_LOSSES = {
 }
 
 
-def every_fork(futures, make=a_world, limit=3):
+def every_fork(futures, make=a_world, limit=3, done=is_done, finish=check_all_delivered):
     """One undisturbed run; at each of its boundaries each of the futures."""
     tally = Tally(limit)
     world = make()
@@ -174,8 +181,8 @@ def every_fork(futures, make=a_world, limit=3):
     solo.process.world = world
     world.hook = Forking(tally, futures)
     try:
-        solo.run(is_done)
-        check_all_delivered(world)
+        solo.run(done)
+        finish(world)
     except Violation as violation:
         # Without any crash at all.
         raise Found(explain(world, "undisturbed", violation)) from None

@@ -73,8 +73,10 @@ class Retriever:
                 patient_since=self._waited_for_room,
                 overtaking_ends_after=self._bench.settings.run.overtaking,
             )
-            if isinstance(chosen, schedule.Nothing):
+            # Also while others are chosen: with one that fits always at hand, it would else never begin to wait.
+            if chosen.blocked or isinstance(chosen, schedule.Nothing):
                 self._remember_blocked(chosen.blocked)
+            if isinstance(chosen, schedule.Nothing):
                 return Waits(chosen.waits_for, "looks again by itself", chosen.due)
             unit = chosen.unit
             if chosen.reserve:

@@ -14,10 +14,12 @@ from tacc_sync.rules.identity import UnitName
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """This unit, with so many bytes to reserve for it (0 when it has its reservation already)."""
+    """This unit, with so many bytes to reserve for it (0 when it has its reservation already), and the unit that it
+    overtakes, as that one waits for room."""
 
     unit: UnitName
     reserve: int
+    blocked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def choose_recall(
             busy += 1
             continue
         if unit.unit in buffer.reserved:
-            return Chosen(unit, 0)
+            return Chosen(unit, 0, first_blocked.unit if first_blocked else "")
         if buffer.quota and unit.bytes > buffer.quota:
             too_large = too_large or unit.unit
             continue
@@ -114,7 +116,7 @@ def choose_recall(
         if first_blocked and patient_since(first_blocked.unit) > overtaking_ends_after:
             # It has waited long enough: what is freed from now on is kept for it.
             continue
-        return Chosen(unit, unit.bytes)
+        return Chosen(unit, unit.bytes, first_blocked.unit if first_blocked else "")
     due = min(resting, default=None)
     if first_blocked:
         text = (
