@@ -12,7 +12,7 @@ from functools import partial
 import strikes
 from crew import Hands, Solo
 from crowd import Case, live
-from invariants import check, check_at_rest, unit_of
+from invariants import check, check_at_rest, check_tasks, unit_of
 from pairs import Sleeper, beginnings, every_late, every_pair, every_two
 from sim_disk import File
 from world import DESTINATION, SOURCE, Archived, Killed, Violation, World, small_settings
@@ -109,6 +109,7 @@ def undisturbed(make):
         try:
             Solo(world, "a").run(is_done)
             check_at_rest(world)
+            check_tasks(world)
         except Violation as violation:
             tally.found.append(explain(world, "undisturbed", violation))
         return conclude(tally)
@@ -280,7 +281,12 @@ def outage():
     for path in world.hpss.files:
         world.hpss.habits[path] = ["breaks"] * 24
     world.globus.refusals = ["429", "pending"] * 12
-    world.hpss.full_until = 3 * 3600.0
+
+    def hook(process, kind, path):
+        if kind == "hpss" and path == "get":
+            world.hook, world.hpss.full_until = None, world.time + 3 * 3600.0
+
+    world.hook = hook
     try:
         Solo(world, "a").run(is_done)
         check_at_rest(world)
