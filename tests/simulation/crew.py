@@ -1,7 +1,13 @@
 """Processes that do what `tacc-sync run` does: enter, recover, step the components, wait.
 
 `Solo` is one process with all components and one warden, in a straight line without any concurrency: enough for every
-search in which a process is killed and others take over. The scheduler's crews (schedule.py) are built of the same parts.
+search in which a process is killed and others take over. The crowd's processes (crowd.py) are built of the same parts.
+
+What they do is not `pipeline/run.py` itself: a Runner is threads, bells and events of the operating system, and here each
+worker has to stop at each of its calls and be copied with the world. All that touches the workspace is the same code, though:
+a step and what follows from its failure (`pipeline/attempt.py`), homes, recovery, ownership. Said again here are only the
+order (claim the workspace, recover, employ, step, beat), and what is done with a step (again at once, or wait until it is
+due). The Runner's own loop is tried with real processes, in tests/unit/test_cli_run.py, tests/system and tests/kills.
 """
 
 from __future__ import annotations
@@ -34,6 +40,13 @@ from tacc_sync.workspace.recovery import Recovery
 LONG = 600.0
 
 
+class ShortlyWaiting(Home):
+    """Asks for the turn a few times less often: what it waits for here is mostly a lease, never another thread."""
+
+    def turn(self, patience=0.05):
+        return super().turn(patience)
+
+
 class Hands:
     """One process's edges."""
 
@@ -48,7 +61,7 @@ class Hands:
 
     def home(self, component):
         self.threads += 1
-        return Home(self.disk, self.buffer, self.clock, self.host, component=component, thread=self.threads)
+        return ShortlyWaiting(self.disk, self.buffer, self.clock, self.host, component=component, thread=self.threads)
 
     def component(self, name, home, wake=lambda _component: None):
         bench = Bench(home, self.world.settings, self.world.report, wake)

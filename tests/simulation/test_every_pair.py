@@ -17,7 +17,7 @@ from pairs import beginnings, every_late, every_pair, every_two
 
 pytestmark = pytest.mark.timeout(7200)
 
-STRIDE = int(os.environ.get("SIMULATION_STRIDE", "20"))
+STRIDE = int(os.environ.get("SIMULATION_STRIDE", "30"))
 NAMES = (
     "syncer",
     "retriever",
