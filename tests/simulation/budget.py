@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
 from searches import Found
 
 SCALE = float(os.environ.get("SIMULATION_SCALE", "1"))

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from crew import Hands, Solo, command
 from greenlet import getcurrent, greenlet
 from invariants import check, check_at_rest, check_tasks
+from searches import is_done, is_stuck
 from strikes import MUTATIONS, NEED_SPACE
 from world import DESTINATION, SOURCE, Killed, Violation, World, make_files, small_settings
 
-from searches import is_done, is_stuck
 from tacc_sync.pipeline.attempt import attempt, tidy
 from tacc_sync.pipeline.step import Moved
 from tacc_sync.rules.faults import Fault, Fenced, OperatorFault

@@ -11,9 +11,9 @@ from __future__ import annotations
 from crew import Hands, Solo
 from greenlet import getcurrent, greenlet
 from invariants import check_all_delivered
+from searches import Found, Tally, a_world, conclude, explain, is_done
 from world import Killed, Violation
 
-from searches import Found, Tally, a_world, conclude, explain, is_done
 from tacc_sync.pipeline.attempt import attempt, tidy
 from tacc_sync.pipeline.step import Moved
 from tacc_sync.rules.faults import Fenced

@@ -14,9 +14,6 @@ from crew import Hands, Solo
 from crowd import Case, live
 from invariants import check, check_at_rest, check_tasks, unit_of
 from pairs import Sleeper, beginnings, every_late, every_pair, every_two
-from sim_disk import File
-from world import DESTINATION, SOURCE, Archived, Killed, Violation, World, small_settings
-
 from searches import (
     KILLS,
     POWER_LOSSES,
@@ -32,6 +29,9 @@ from searches import (
     is_stuck,
     run_dry,
 )
+from sim_disk import File
+from world import DESTINATION, SOURCE, Archived, Killed, Violation, World, small_settings
+
 from tacc_sync.pipeline import finisher, globus_xfer, reaper, retriever, syncer, trouble
 from tacc_sync.pipeline.attempt import attempt
 from tacc_sync.rules import documents, evidence, liveness, patience, retrieval, route, schedule

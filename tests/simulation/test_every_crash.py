@@ -11,9 +11,8 @@ import errno
 
 import pytest
 from budget import SCALE, searching
-from strikes import GLOBUS, MUTATIONS, NEED_SPACE, READS, Ambiguous, LostReply, NoAnswer, Refused
-
 from searches import KILLS, POWER_LOSSES, every_fault, every_fork, every_second_crash
+from strikes import GLOBUS, MUTATIONS, NEED_SPACE, READS, Ambiguous, LostReply, NoAnswer, Refused
 
 pytestmark = pytest.mark.timeout(1200)
 

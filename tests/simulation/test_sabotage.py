@@ -11,7 +11,6 @@ import time
 import pytest
 from budget import searching, told
 from sabotage import CONTROLS, RULES
-
 from searches import Found
 
 pytestmark = pytest.mark.timeout(1200)
