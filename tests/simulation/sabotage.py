@@ -558,6 +558,8 @@ def staging_not_synced(patch):
 
 
 def submit_before_noting(patch):
+    # The second net is taken away too: by itself, the search for the label would find what was submitted.
+    no_label_search(patch)
     put = Home.put_document
 
     def forgetful(self, path, document):
@@ -569,6 +571,7 @@ def submit_before_noting(patch):
 
 
 def put_not_synced(patch):
+    no_label_search(patch)
     put = Home.put
     patch.setattr(Home, "put", lambda self, path, content, durable=True: put(self, path, content, durable=False))
 
