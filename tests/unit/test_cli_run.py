@@ -1,5 +1,8 @@
 """`run` as a process: how it ends, what it logs, what it shows on a terminal."""
 
+import contextlib
+import errno
+import io
 import json
 import os
 import pty
@@ -12,6 +15,7 @@ import time
 import pytest
 from desk import Desk
 
+from tacc_sync.cli import logs, run_command, talk
 from tacc_sync.cli.logs import is_trouble, reporter
 from tacc_sync.cli.run_command import _exit_code
 from tacc_sync.rules.faults import Fault, OperatorFault, WorldFault
@@ -151,3 +155,28 @@ def test_quiet_tells_of_troubles_only():
     events = [("work_moved", {}), ("stood_down", {"code": "HPSS-AWAY"}), ("work_quarantined", {})]
     assert [line.split()[1] for line in lines_of("text", *events, quiet=True)] == ["stood_down", "work_quarantined"]
     assert not is_trouble("request_finished")
+
+
+class FullDisk(io.StringIO):
+    """Where stderr goes when the log's disk is full."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_log_that_cannot_be_written_stops_nobody(monkeypatch, log_format):
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    logs.reporter(log_format)("stood_down", component="retriever", code="DISK-FULL", text="full")
+    talk.say("waits")
+    talk.complain(WorldFault("DISK-FULL", "full"))
+
+
+def test_who_must_die_dies_although_nobody_can_be_told(monkeypatch):
+    """Others take over after the lease, whatever the log's disk says."""
+    exits = []
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    monkeypatch.setattr(os, "_exit", exits.append)
+    with contextlib.suppress(OSError):
+        run_command._die("could not beat for half a lease")
+    assert exits == [75]

@@ -1,11 +1,13 @@
 """The log: one line an event on stderr, as text or JSON, with the ids that it concerns.
 
 Guarantee: every line has its time (UTC, ISO 8601) and event, and component, request, unit, file and task where they
-apply; whatever looks like a secret is left out; a value from outside never breaks a line.
+apply; whatever looks like a secret is left out; a value from outside never breaks a line. A log that cannot be written
+(its disk is full, say) never stops the work, nor is it an error of the work's: those lines are lost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -46,7 +48,9 @@ def reporter(log_format: str, *, quiet: bool = False, write: Callable[[str], Non
     )
 
     def report(event: str, /, **about: Any) -> None:
-        if not quiet or is_trouble(event):
+        if quiet and not is_trouble(event):
+            return
+        with contextlib.suppress(OSError):
             logger._proxy_to_logger("info", event, **about)  # noqa: SLF001  the way for wrappers
 
     return report

@@ -129,10 +129,12 @@ def _pulse(edges: Edges, wanted: tuple[str, ...]) -> Callable[[], None]:
 
 
 def _die(why: str) -> None:
-    # No clean-up: whatever we hold may be somebody else's by now.
-    sys.stderr.write(plain(f"tacc-sync: {why}: ends at once") + "\n")
-    sys.stderr.flush()
-    os._exit(EX_TEMPFAIL)
+    # No clean-up: whatever we hold may be somebody else's by now. Nor may it depend on whether anybody can be told.
+    try:
+        sys.stderr.write(plain(f"tacc-sync: {why}: ends at once") + "\n")
+        sys.stderr.flush()
+    finally:
+        os._exit(EX_TEMPFAIL)
 
 
 def _listen(runner: Runner) -> None:

@@ -6,6 +6,7 @@ terminal.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -21,8 +22,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 
 
 def say(text: str) -> None:
-    """Tell a person something that is no data."""
-    click.echo("\n".join(map(plain, text.split("\n"))), err=True)
+    """Tell a person something that is no data; when that cannot be written, it is nobody's fault."""
+    with contextlib.suppress(OSError):
+        click.echo("\n".join(map(plain, text.split("\n"))), err=True)
 
 
 def show(text: str = "") -> None:
@@ -39,7 +41,8 @@ def show_json(document: Any) -> None:
 
 def complain(fault: Fault) -> None:
     """Tell of a fault: its code, what was seen, what to do."""
-    click.echo(plain(f"tacc-sync: {fault}"), err=True)
+    with contextlib.suppress(OSError):
+        click.echo(plain(f"tacc-sync: {fault}"), err=True)
 
 
 def is_terminal() -> bool:
