@@ -137,9 +137,8 @@ class GlobusXfer:
         try:
             view = self._globus.task(task.task_id)
         except UnknownTask:
-            return self._settle(
-                work.unit, None, Why(code="TASK-FORGOTTEN", text=f"Globus does not know task {task.task_id}")
-            )
+            why = Why(code="TASK-FORGOTTEN", text=f"Globus does not know task {task.task_id}")
+            return self._settle(work.unit, None, why, counts=False)
         settings = self._bench.settings.globus
         verdict = tasks.assess(
             view,
@@ -400,6 +399,7 @@ class GlobusXfer:
                 records = {record.destination: record for record in self._globus.transferred(task.task_id)}
             except UnknownTask:
                 why = Why(code="TASK-FORGOTTEN", text=f"Globus has no records of task {task.task_id} any more")
+                counts = False
         if task.cancelled_why:
             # That Globus calls it cancelled says nothing of the reason, which was ours.
             why, counts = task.cancelled_why, task.cancelled_for == "work"
