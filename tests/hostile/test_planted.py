@@ -86,6 +86,7 @@ def name_in(place, number):
     return PLACES[place].replace("aaa.", f"{number:03d}.", 1)
 
 
+@pytest.mark.fault("ws-no-document")
 def test_every_kind_of_entry_in_every_queue(house, canary):
     for number, kind in enumerate(KINDS):
         for place in PLACES:
@@ -159,6 +160,7 @@ def test_a_home_full_of_things(house, canary):
     assert_good_arrives(house)
 
 
+@pytest.mark.fault("ws-no-document")
 def test_entries_that_we_may_not_read(house, canary, monkeypatch):
     read = PosixDisk.read
 
@@ -211,6 +213,7 @@ def test_names_of_all_kinds(house, canary):
     assert {why["code"] for why in whys.values()} == {"DOCUMENT-BAD"}
 
 
+@pytest.mark.fault("ws-newer-document")
 def test_what_is_written_by_a_newer_tacc_sync_is_left_alone(house, canary):
     newer = json.dumps({"version": 99, "colour": "red"})
     for place, name in PLACES.items():
@@ -268,6 +271,7 @@ LIES = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("ws-bad-document")
 @pytest.mark.parametrize("queue", ["hpss_queue", "globus_queue", "reaper_queue"])
 def test_documents_that_lie(house, canary, queue):
     # The good request's units wait in globus_queue, their files in the buffer.

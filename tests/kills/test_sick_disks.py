@@ -138,6 +138,7 @@ def assert_heals(lane, scenario, reference):
     assert lane.end(ROUNDS) == reference
 
 
+@pytest.mark.fault("ws-full")
 @pytest.mark.parametrize("trouble", ["filled", "read_only"])
 def test_from_the_beginning(trouble, sick):
     lanes, states, reference = sick

@@ -268,6 +268,7 @@ def test_hold_and_unhold(tmp_path):
         bed.assert_finished(key)
 
 
+@pytest.mark.fault("hpss-down")
 def test_maintenance_is_a_wait_and_not_a_failure(tmp_path):
     with Bed(tmp_path, some_files(6), tapes=1) as bed:
         key = bed.request()
@@ -285,6 +286,7 @@ def test_maintenance_is_a_wait_and_not_a_failure(tmp_path):
         bed.assert_finished(key)
 
 
+@pytest.mark.fault("hpss-login")
 def test_a_lost_login_holds_the_retriever_and_is_not_tried_again(tmp_path):
     with Bed(tmp_path, some_files(24), tapes=12) as bed:
         key = bed.request()
@@ -334,6 +336,7 @@ def test_quarantine_release_and_abandon_go_round(tmp_path):
         assert line["source"] == f"{SOURCE}/worse"
 
 
+@pytest.mark.fault("globus-records")
 def test_a_corrupted_delivery_is_never_freed_on_the_word_succeeded(tmp_path):
     with Bed(tmp_path, some_files(8), tapes=1) as bed:
         key = bed.request()

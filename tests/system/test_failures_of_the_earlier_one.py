@@ -22,6 +22,7 @@ def path(name):
 # --- 1 ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("hpss-partial", "hpss-wrong-hash")
 @pytest.mark.parametrize("placement", [HASHED, UNHASHED], ids=["with_hashes", "without_hashes"])
 def test_failure_01_hsi_ends_with_74_or_72_or_0_and_nothing_counts_as_retrieved(tmp_path, placement):
     victims = {
@@ -70,6 +71,7 @@ def test_failure_01_an_exit_status_alone_loses_nothing_and_a_passing_trouble_hea
 # --- 2 ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("hpss-listing-cut")
 def test_failure_02_a_listing_that_fails_or_breaks_off_makes_no_plan(tmp_path):
     with Bed(tmp_path, some_files(40), tapes=3) as bed:
         key = bed.request()
@@ -201,6 +203,7 @@ def test_failure_07_killed_anywhere_while_documents_are_rewritten_none_is_torn_o
 # --- 8 ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("globus-duplicate")
 def test_failure_08_killed_while_it_submits_nothing_is_submitted_twice(tmp_path):
     with Bed(tmp_path, some_files(15), tapes=5, placement=HASHED, settings={"patience.deaths": "1000"}) as bed:
         key = bed.request()
@@ -221,6 +224,7 @@ def test_failure_08_killed_while_it_submits_nothing_is_submitted_twice(tmp_path)
         assert len(bed.globus_log("accepted")) == units
 
 
+@pytest.mark.fault("globus-busy", "globus-away", "globus-timeout")
 def test_failure_08_a_refused_submit_and_a_lost_answer_quarantine_nothing(tmp_path):
     with Bed(tmp_path, some_files(15), tapes=5, placement=HASHED) as bed:
         key = bed.request()
@@ -254,6 +258,7 @@ def test_failure_08_a_refusal_that_stays_holds_up_globus_xfer_and_forgets_no_tas
 # --- 9 ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("globus-inactive")
 def test_failure_09_inactive_is_shown_with_its_remedy_and_goes_on_by_itself(tmp_path):
     with Bed(tmp_path, some_files(4), tapes=1, placement=HASHED) as bed:
         rule = bed.globus_fault("inactive")

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import pytest
 from bed import Bed, wait_for
 
 from tacc_sync.testbed import site
@@ -30,6 +31,7 @@ def unmount(bed):
     return mount
 
 
+@pytest.mark.fault("buffer-unmounted")
 def test_a_run_on_a_buffer_that_is_not_mounted_ends_and_the_next_one_goes_on(tmp_path):
     with Bed(tmp_path, some_files(9), tapes=3) as bed:
         key = bed.request()
@@ -43,6 +45,7 @@ def test_a_run_on_a_buffer_that_is_not_mounted_ends_and_the_next_one_goes_on(tmp
         bed.assert_finished(key)
 
 
+@pytest.mark.fault("buffer-unmounted")
 def test_a_buffer_that_is_unmounted_under_us_is_waited_for_and_neither_freed_nor_recalled(tmp_path):
     with Bed(tmp_path, some_files(9), tapes=3) as bed:
         key = bed.request()
@@ -65,6 +68,7 @@ def test_a_buffer_that_is_unmounted_under_us_is_waited_for_and_neither_freed_nor
         bed.assert_finished(key)
 
 
+@pytest.mark.fault("buffer-purged")
 def test_copies_that_are_purged_from_the_buffer_are_recalled_again_and_no_others(tmp_path):
     with Bed(tmp_path, some_files(9), tapes=3) as bed:
         key = bed.request()
@@ -80,6 +84,7 @@ def test_copies_that_are_purged_from_the_buffer_are_recalled_again_and_no_others
         bed.assert_finished(key)
 
 
+@pytest.mark.fault("ws-two-on-buffer")
 def test_two_workspaces_on_one_buffer_are_refused_and_the_first_one_goes_on(tmp_path):
     with Bed(tmp_path, some_files(4), tapes=1) as bed:
         key = bed.request()

@@ -111,6 +111,59 @@ def test_each_section_of_the_runbook_is_whole(code):
     assert places == sorted(places)
 
 
+# --- the table of faults --------------------------------------------------------------------------------------------
+
+
+def rows_of_faults():
+    (table,) = tables(section(text_of("docs/runbook.md"), "## What can happen, and what tacc-sync does"))
+    return table
+
+
+def is_mark_of_faults(node):
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault"
+
+
+def faults_with_tests():
+    """row -> the tests that are marked with it; the keys of a dictionary, when its name is given as `*NAME`."""
+    found = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        dictionaries = {
+            ast.unparse(node.targets[0]): [ast.literal_eval(key) for key in node.value.keys if key is not None]
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Dict)
+            and all(isinstance(key, ast.Constant) for key in node.value.keys)
+        }
+        for test in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+            for mark in filter(is_mark_of_faults, test.decorator_list):
+                assert test.name.startswith("test_"), f"{path}: {test.name} is no test"
+                assert mark.args, f"{path}: {test.name} stands for no row"
+                for argument in mark.args:
+                    starred = isinstance(argument, ast.Starred)
+                    for row in dictionaries[argument.value.id] if starred else [argument.value]:
+                        found.setdefault(row, []).append(f"{path.name}: {test.name}")
+    return found
+
+
+def test_each_row_of_the_table_of_faults_has_its_test_and_each_mark_its_row():
+    rows = [bare(row[0]) for row in rows_of_faults()]
+    assert len(rows) == len(set(rows)) > 40
+    marked = faults_with_tests()
+    assert {row for row in rows if row not in marked} == set(), "without a test"
+    assert {row: tests for row, tests in marked.items() if row not in rows} == {}, "without a row"
+
+
+@pytest.mark.parametrize("row", rows_of_faults(), ids=lambda row: bare(row[0]))
+def test_a_row_of_the_table_of_faults_is_whole(row):
+    key, what, does, read, goes_on = row
+    assert re.fullmatch(r"`[a-z-]+`", key)
+    assert what
+    assert does
+    assert goes_on
+    assert read == "nothing" or "](#" in read, read
+
+
 # --- the state machine ---------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Opening a workspace and its transfer buffer: what must be there, and what is said and done when it is not."""
 
 import errno
+import json
 import threading
 
 import pytest
@@ -27,6 +28,7 @@ def desk(tmp_path):
 # --- the workspace ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("ws-damaged")
 @pytest.mark.parametrize("damage", ["link", "file", "missing"])
 @pytest.mark.parametrize("name", [d for d in layout.DIRECTORIES if "/" not in d or d.endswith(("reaper", "adopted"))])
 def test_a_directory_that_is_none_ends_every_command_with_a_remedy(desk, capsys, name, damage):
@@ -49,6 +51,19 @@ def test_a_directory_that_is_none_ends_every_command_with_a_remedy(desk, capsys,
         directory.unlink()
     away.rename(directory)
     assert main(["--workspace", desk.disk.root, "check"]) == 0
+
+
+@pytest.mark.fault("ws-newer")
+def test_a_workspace_of_a_newer_version_is_left_alone(desk, capsys):
+    path = desk.root / "ws" / layout.FORMAT_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": layout.FORMAT + 1}))
+    before = desk.tree()
+    for command in (["run", "--once"], ["status"], ["check"], ["hold", "all"]):
+        assert main(["--workspace", desk.disk.root, *command]) == 78
+        said = capsys.readouterr().err
+        assert "WORKSPACE-NEWER" in said
+        assert "upgrade tacc-sync" in said
+    assert desk.tree() == before
 
 
 # --- the transfer buffer ---------------------------------------------------------------------------------------------
@@ -130,6 +145,7 @@ class Sick(PosixDisk):
         super().mkdir(path)
 
 
+@pytest.mark.fault("ws-full")
 @pytest.mark.parametrize("which", ["workspace", "buffer"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_run_that_begins_on_a_full_disk_stands_down_and_goes_on_by_itself(desk, which, error):

@@ -35,7 +35,6 @@ class Retriever:
         self._mounted: tuple[str, ...] = ()
         self._blocked: tuple[str, float] = ("", 0.0)
         self._priorities = Priorities(bench.disk)
-        self._tallies: dict[str, failing.Tally] = {}
         # That of all retrievers of a process: what goes wrong for each of them is known the sooner.
         self._streak = streak or failing.Streak()
 
@@ -144,10 +143,11 @@ class Retriever:
         wanted = [index for index, file in enumerate(work.files) if file.outcome == "waiting"]
         trouble: tuple[str, str] | None = None
         if wanted:
+            read_before = self._streak.successes
             session = self._session(work, wanted)
             self._release_cartridges(unit)
             trouble = self._whose(work, wanted, session)
-            self._take_over(work, wanted, session, trouble[0] if trouble else "")
+            self._take_over(work, wanted, session, trouble[0] if trouble else "", read_before)
         else:
             self._release_cartridges(unit)
         transfer_buffer.sync(bench.buffer, unit.unit)
@@ -231,7 +231,7 @@ class Retriever:
             return "HPSS-FAILING", f"session after session, on several cartridges, brings nothing: {said}"
         return trouble
 
-    def _take_over(self, work: Work, wanted: list[int], session: Session, trouble: str) -> None:
+    def _take_over(self, work: Work, wanted: list[int], session: Session, trouble: str, read_before: int) -> None:
         """Read back what has arrived, and say of each file what became of it."""
         world = trouble in WORLD_TROUBLE
         wrong: dict[int, Why] = {}
@@ -252,7 +252,6 @@ class Retriever:
             for index, fetched, missing in zip(wanted, session.fetched, cut_off, strict=True)
         ]
         counted = retrieval.suspects(said, [index not in wrong for index in wanted])
-        read_before = self._streak.successes
         if read := len(wanted) - len(wrong):
             self._streak.success(read)
         if trouble == "HPSS-FAILING" or self._blames_cartridge(
@@ -285,16 +284,18 @@ class Retriever:
             # Of a file that lies on several, nobody can tell which one it is.
             return False
         (label,) = unit.cartridges
-        tally = self._tallies.setdefault(label, failing.Tally(read_before=read_before))
+        tally = self._streak.tallies.setdefault(label, failing.Tally(read_before=read_before))
         at = patience.to_iso(self._bench.home.clock.now())
         for index, error in said.items():
             tally.note(work.files[index], wrong.get(index), was_tried=bool(error), at=at)
-        if not tally.is_failing(self._bench.settings.hsi.tape_failures, self._streak.successes):
+        tally.sessions += any(index in wrong and error for index, error in said.items())
+        least, alone = self._bench.settings.hsi.tape_failures, self._streak.is_alone(work.tape)
+        if not tally.is_failing(least, self._streak.successes, alone=alone):
             return False
         report = failing.report(label, tally).encode("utf-8", "backslashreplace")
         self._bench.home.put_new(f"{layout.HOLD}/{layout.OF_CARTRIDGE}{label}", report)
         # When it is tried again, it is judged anew.
-        del self._tallies[label]
+        self._streak.tallies.pop(label, None)
         self._bench.report("cartridge_held", component="retriever", code="TAPE-FAILING", cartridge=label)
         return True
 

@@ -46,8 +46,10 @@ class Tally:
 
     fine: int = 0
     failed: dict[str, Failure] = field(default_factory=dict)
-    # How many files of any cartridge had been read when the first of these failed.
+    # How many files of any cartridge had been read when the first of these sessions began.
     read_before: int = 0
+    # How many sessions some of these have failed in.
+    sessions: int = 0
 
     def note(self, file: File, why: Why | None, *, was_tried: bool, at: str) -> None:
         """A session is over for this file."""
@@ -57,11 +59,12 @@ class Tally:
         elif was_tried and why.code in _TAPES and not _FILES_OWN.search(why.text):
             self.failed[file.path] = Failure(file, why, at)
 
-    def is_failing(self, least: int, read: int) -> bool:
+    def is_failing(self, least: int, read: int, *, alone: bool) -> bool:
         """Is it the cartridge rather than its files: so many of them, and most of those that were tried? And rather
-        than the world: has anything at all been read meanwhile (`read` files up to now)? `least` 0: never."""
+        than the world: has anything been read meanwhile (`read` files of any cartridge up to now), or has it failed
+        again while no other cartridge did (`alone`)? `least` 0: never."""
         most = 0 < least <= len(self.failed) and len(self.failed) > self.fine
-        return most and read > self.read_before
+        return most and (read > self.read_before or (alone and self.sessions >= 2))
 
 
 def headline(label: str, tally: Tally) -> str:
@@ -102,13 +105,15 @@ def common_error(files: Iterable[tuple[str, str]]) -> str:
 
 
 class Streak:
-    """The same unknown trouble again and again, without a success in between; `successes` counts them."""
+    """The same unknown trouble again and again, without a success in between. `successes` counts these; `tallies` are
+    those of the cartridges, by label."""
 
     def __init__(self, limit: int = 3) -> None:
         self._limit = limit
         self._what = ""
         self._where: set[str] = set()
         self.successes = 0
+        self.tallies: dict[str, Tally] = {}
 
     def is_everywhere(self, what: str, where: Iterable[str]) -> bool:
         """Note a trouble, and where it was met (the cartridges, the unit); whether it has now been met in so many
@@ -117,6 +122,10 @@ class Streak:
             self._what, self._where = what, set()
         self._where.add("-".join(sorted(where)))
         return len(self._where) >= self._limit
+
+    def is_alone(self, where: Iterable[str]) -> bool:
+        """Has nothing else met it since the last success?"""
+        return self._where <= {"-".join(sorted(where))}
 
     def success(self, count: int = 1) -> None:
         """Something has worked, so many times."""
