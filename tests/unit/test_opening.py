@@ -38,7 +38,14 @@ def test_a_directory_that_is_none_ends_every_command_with_a_remedy(desk, capsys,
         directory.symlink_to(away)
     elif damage == "file":
         directory.write_text("")
-    for command in (["run", "--once", "finisher"], ["status"], ["check"], ["hold", "all"]):
+    commands = [["run", "--once", "finisher"], ["status"], ["hold", "all"]]
+    if damage == "missing":
+        # That can be mended.
+        assert main(["--workspace", desk.disk.root, "check"]) == 1
+        assert f"{name} " in capsys.readouterr().out
+    else:
+        commands.append(["check"])
+    for command in commands:
         assert main(["--workspace", desk.disk.root, *command]) == 78
         said = capsys.readouterr().err
         assert "WORKSPACE-DAMAGED" in said

@@ -70,7 +70,7 @@ class Edges:
             )
         # Its real path: by that a workspace knows that it was not copied (workspace/ownership.py).
         disk = PosixDisk(os.path.realpath(root))
-        layout.open_workspace(disk)
+        layout.open_incomplete(disk)
         return disk
 
     @cached_property
@@ -231,6 +231,8 @@ class Edges:
 
     def require(self, components: Collection[str]) -> None:
         """Build all that these components need, so that what is missing is said before anything begins."""
+        if self._workspace or self._environment.get(WORKSPACE):
+            layout.open_workspace(self.disk)
         if USES_BUFFER.intersection(components):
             assert self.buffer
         if USES_GLOBUS.intersection(components):

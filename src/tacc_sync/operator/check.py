@@ -73,7 +73,7 @@ class Checker:
 
     def check(self) -> Report:
         """Read until two consecutive readings agree; at last take what all of the last readings found."""
-        layout.open_workspace(self._disk)
+        layout.open_incomplete(self._disk)
         before = self._names()
         stood: dict[Finding, None] | None = None
         for _ in range(READINGS):

@@ -12,7 +12,7 @@ from tacc_sync.rules import documents
 from tacc_sync.rules.faults import EX_CANTCREAT, OperatorFault
 from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.route import COMPONENTS, FINISHED, INBOX, QUARANTINE, REQUEST_QUEUE, UNIT_QUEUES
-from tacc_sync.workspace.disk import NO_DOCUMENT, Disk
+from tacc_sync.workspace.disk import NO_DOCUMENT, Disk, Status
 
 FORMAT = 1
 
@@ -86,7 +86,23 @@ def init(disk: Disk, workspace_id: str, config: bytes) -> None:
 
 
 def open_workspace(disk: Disk) -> Format:
-    """Check that there is a workspace that we understand."""
+    """Check that there is a workspace that we understand, whole."""
+    found = _read_format(disk)
+    for directory in DIRECTORIES:
+        must_be_directory(disk, directory)
+    return found
+
+
+def open_incomplete(disk: Disk) -> Format:
+    """Check that there is a workspace that we understand. Directories may be missing in it, as `check --repair` mends
+    that; nothing else may be in their place."""
+    found = _read_format(disk)
+    for directory in DIRECTORIES:
+        must_be_directory(disk, directory, may_be_missing=True)
+    return found
+
+
+def _read_format(disk: Disk) -> Format:
     try:
         content = disk.read(FORMAT_FILE, 65536)
     except (FileNotFoundError, NotADirectoryError):
@@ -105,8 +121,6 @@ def open_workspace(disk: Disk) -> Format:
             f"{disk.root} has format {found.version}, this program knows {FORMAT}",
             "upgrade tacc-sync on this host",
         )
-    for directory in DIRECTORIES:
-        _must_be_directory(disk, directory)
     return found
 
 
@@ -149,17 +163,18 @@ def _make(disk: Disk, directory: str) -> None:
     try:
         disk.mkdir(directory)
     except FileExistsError:
-        _must_be_directory(disk, directory)
+        must_be_directory(disk, directory)
 
 
-def _must_be_directory(disk: Disk, directory: str) -> None:
+def must_be_directory(disk: Disk, directory: str, *, may_be_missing: bool = False) -> None:
+    """Return when a directory lies there; OperatorFault WORKSPACE-DAMAGED otherwise."""
     try:
         found = disk.status(directory)
     except OSError as error:
         if error.errno not in NO_DOCUMENT:
             raise
-        found = None
-    if found is not None and found.kind == "directory":
+        found = Status("other", 0, has_hole=False)
+    if may_be_missing if found is None else found.kind == "directory":
         return
     what = {"link": "is a link", None: "is missing"}.get(found.kind if found else None, "is no directory")
     raise OperatorFault(
