@@ -37,7 +37,7 @@ demo: $(READY)
 	@scripts/demo $(DATA)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check
