@@ -88,7 +88,12 @@ class Home:
             make_directory(self.buffer, self.part)
         # A claim must not be lost with the folder that it lies in.
         self.disk.sync(unborn)
-        self.disk.rename(unborn, self.path)
+        try:
+            self.disk.rename(unborn, self.path)
+        except FileNotFoundError:
+            # A lost reply shows so, see below.
+            if self.disk.status(self.path) is None:
+                raise
         self.disk.sync(layout.CLAIMS)
         self.last_beat = self.clock.uptime()
 

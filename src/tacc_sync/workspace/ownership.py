@@ -174,7 +174,12 @@ def _mark(home: Home, buffer: Disk, owner: Owner, *, exclusively: bool = False) 
             pass  # the caller looks whose it is
         buffer.unlink(temporary)
     else:
-        buffer.rename(temporary, layout.MARKER)
+        try:
+            buffer.rename(temporary, layout.MARKER)
+        except FileNotFoundError:
+            # A lost reply shows so; but so does a part that was taken away from us.
+            if buffer.status(home.part) is None or buffer.status(temporary) is not None:
+                raise
     buffer.sync("")
 
 
