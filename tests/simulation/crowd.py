@@ -358,7 +358,9 @@ def make(case):
     hashed = [path for path, file in files.items() if file.hash]
     for habit in case.habits:
         path = rng.choice(hashed if habit in NEED_A_HASH else list(files))
-        world.hpss.habits.setdefault(path, []).extend(["error"] * 8 if habit == "stubborn" else [habit])
+        of_this = world.hpss.habits.setdefault(path, [])
+        # One release is given to each file: what fails more often than that will be given up, rightly.
+        of_this.extend((["error"] * 8 if habit == "stubborn" else [habit])[: 8 - len(of_this)])
     world.globus.fates = list(case.fates)
     if case.requests == 1:
         world.drop()
