@@ -45,6 +45,7 @@ TIMES = {
     *(("patience", key) for key in ("first_rest", "longest_rest", "at_least")),
     *(("lease", key) for key in ("beat", "lease", "grace", "turn")),
     *(("run", key) for key in ("poll", "stand_down", "settle", "overtaking")),
+    ("skip", "listing_age"),
 }
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("hsi", "unhashed"): ("line", "size"),

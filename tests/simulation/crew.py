@@ -67,7 +67,7 @@ class Hands:
         bench = Bench(home, self.world.settings, self.world.report, wake)
         match name:
             case "syncer":
-                return Syncer(bench, self.hpss)
+                return Syncer(bench, self.hpss, self.globus)
             case "retriever":
                 return Retriever(bench, self.hpss)
             case "globus_xfer":

@@ -103,6 +103,7 @@ class Archived:
     section: int = 0
     offset: int = 0
     hash: str | None = "md5"
+    written: str = "2021-03-01T11:15:47"
 
 
 @dataclass
@@ -128,7 +129,7 @@ class FakeHpss:
 
     def _listed(self, path):
         a = self.files[path]
-        return ListedFile(path, len(a.content), a.section, a.offset, a.volumes, "2021-03-01T11:15:47")
+        return ListedFile(path, len(a.content), a.section, a.offset, a.volumes, a.written)
 
     def list_trees(self, roots):
         self.check_up()

@@ -57,7 +57,7 @@ class House:
     def component(self, name, host=None):
         bench = self.bench(name, host)
         return {
-            "syncer": lambda: Syncer(bench, self.hpss),
+            "syncer": lambda: Syncer(bench, self.hpss, self.globus),
             "retriever": lambda: Retriever(bench, self.hpss),
             "globus_xfer": lambda: GlobusXfer(bench, self.globus),
             "reaper": lambda: Reaper(bench),

@@ -36,9 +36,9 @@ UNSETTLED = frozenset({"UNIT-TWICE", "REQUEST-TWICE"})
 def check(edges: Edges, *, strict: bool, mend: bool, dry_run: bool, adopt: bool, yes: bool, as_json: bool) -> int:
     """Prove from the disk alone that nothing is lost, doubled or forgotten. Exits 1 when something is.
 
-    For every request: selected = delivered + abandoned + quarantined + on the way, in files and in bytes; every unit
-    in exactly one place; everything reserved or in use has an owner; the buffer holds what it should and nothing
-    else. It may run while components do.
+    For every request: selected = already there + delivered + abandoned + quarantined + on the way, in files and in
+    bytes; every unit in exactly one place; everything reserved or in use has an owner; the buffer holds what it should
+    and nothing else. It may run while components do.
 
     \b
     Example:
@@ -75,6 +75,7 @@ def check(edges: Edges, *, strict: bool, mend: bool, dry_run: bool, adopt: bool,
         parts = [
             f"{files(amount.files)} {name}"
             for name, amount in (
+                ("already there", found.there),
                 ("delivered", found.delivered),
                 ("abandoned", found.abandoned),
                 ("quarantined", found.quarantined),

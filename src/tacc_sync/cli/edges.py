@@ -229,13 +229,18 @@ class Edges:
         """Is a client's secret in the environment?"""
         return bool(self._environment.get(SECRET))
 
+    @property
+    def looks_first(self) -> bool:
+        """Does the syncer look at the destination before it plans?"""
+        return self.settings.skip.before_recall
+
     def require(self, components: Collection[str]) -> None:
         """Build all that these components need, so that what is missing is said before anything begins."""
         if self._workspace or self._environment.get(WORKSPACE):
             layout.open_workspace(self.disk)
         if USES_BUFFER.intersection(components):
             assert self.buffer
-        if USES_GLOBUS.intersection(components):
+        if USES_GLOBUS.intersection(components) or ("syncer" in components and self.looks_first):
             assert self.globus
             assert self.credentials
         if USES_HPSS.intersection(components):

@@ -114,7 +114,7 @@ def _factories(edges: Edges, wanted: tuple[str, ...]) -> dict[str, Factory]:
 
     streak = Streak()
     factories: dict[str, Factory] = {
-        "syncer": lambda bench: Syncer(bench, edges.hpss),
+        "syncer": lambda bench: Syncer(bench, edges.hpss, edges.globus if edges.looks_first else None),
         "retriever": lambda bench: Retriever(bench, edges.hpss, streak),
         "globus_xfer": lambda bench: GlobusXfer(bench, edges.globus),
         "reaper": Reaper,

@@ -19,8 +19,9 @@ class Speed:
 
 @dataclass(slots=True)
 class RequestStatus:
-    """A planned or finished request. The classes of the sum law: selected = delivered + abandoned + quarantined +
-    on_the_way; retrieved is that part of what is on the way that lies verified in the transfer buffer."""
+    """A planned or finished request. The classes of the sum law: selected = there + delivered + abandoned +
+    quarantined + on_the_way. `there` is what the destination had, or other requests have delivered; `retrieved` that
+    part of what is on the way that lies verified in the transfer buffer."""
 
     request: str
     request_id: str
@@ -33,6 +34,7 @@ class RequestStatus:
     planned_at: str
     finished_at: str = ""
     selected: Amount = field(default_factory=Amount)
+    there: Amount = field(default_factory=Amount)
     delivered: Amount = field(default_factory=Amount)
     abandoned: Amount = field(default_factory=Amount)
     quarantined: Amount = field(default_factory=Amount)

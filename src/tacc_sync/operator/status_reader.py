@@ -187,6 +187,7 @@ class Reader:
 
     def _fill(self, status: RequestStatus, sums: _Sums) -> None:
         standing = sums.standing
+        status.there = standing.there
         status.delivered, status.abandoned = standing.delivered, standing.abandoned
         status.quarantined, status.retrieved = standing.quarantined, standing.retrieved
         # What was seen nowhere is moving right now.
@@ -222,6 +223,7 @@ def _status_of(request: Request, key: str, state: str) -> RequestStatus:
     )
     if state == "finished" and result is not None:
         status.finished_at = result.finished_at
+        status.there = Amount(result.there_files, result.there_bytes)
         status.delivered = Amount(result.delivered_files, result.delivered_bytes)
         status.abandoned = Amount(result.abandoned_files, result.abandoned_bytes)
         status.units_by_place = {FINISHED: len(plan.units)}

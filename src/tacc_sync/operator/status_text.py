@@ -50,6 +50,7 @@ def _request(request: RequestStatus) -> Iterator[str]:
     rows += [
         _amount(name, amount, request.selected)
         for name, amount in (
+            ("already there", request.there),
             ("delivered", request.delivered),
             ("on the way", request.on_the_way),
             ("  of it retrieved", request.retrieved),

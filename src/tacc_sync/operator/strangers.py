@@ -38,16 +38,21 @@ def _elsewhere(disk: Disk) -> list[str]:
         REQUEST_QUEUE: lambda name: name.endswith(SUFFIX),
         layout.RESERVATIONS: lambda name: _is_mark(name, "."),
         layout.RESTS: lambda name: _is_mark(name, "~"),
+        layout.LOANS: lambda name: identity.parse_unit(name) is not None,
         layout.SLOTS: lambda name: identity.parse_unit(name) is not None,
     }
     for key in places.finished_keys(disk):
-        ours[layout.finished(key)] = lambda name: name in OF_A_REQUEST or identity.parse_entry(name) is not None
+        ours[layout.finished(key)] = _is_of_a_request
     return [
         f"{directory}/{name}"
         for directory, is_ours in ours.items()
         for name in sorted(places.names(disk, directory))
         if not name.startswith(".") and not is_ours(name)
     ]
+
+
+def _is_of_a_request(name: str) -> bool:
+    return name in OF_A_REQUEST or name.startswith(layout.INDEX) or identity.parse_entry(name) is not None
 
 
 def _is_mark(name: str, separator: str) -> bool:

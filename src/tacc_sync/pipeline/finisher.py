@@ -115,6 +115,8 @@ class Finisher:
             delivered_bytes=standing.delivered.bytes,
             abandoned_files=standing.abandoned.files,
             abandoned_bytes=standing.abandoned.bytes,
+            there_files=standing.there.files,
+            there_bytes=standing.there.bytes,
         )
         bench.home.put_document(claimed, request)
         bench.home.move(claimed, f"{directory}/request.json")
@@ -125,6 +127,7 @@ class Finisher:
             request=key,
             files=standing.delivered.files,
             bytes=standing.delivered.bytes,
+            there=standing.there.files,
             abandoned=standing.abandoned.files,
             warnings=request.plan.warnings if request.plan else [],
         )

@@ -17,6 +17,7 @@ from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Wor
 from tacc_sync.rules.faults import OperatorFault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, UnitName, parse_unit
 from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
+from tacc_sync.workspace.disk import Status
 
 # What ended a session without being any file's fault: nothing is counted, the unit waits.
 WORLD_TROUBLE = failing.LOCAL_CODES | frozenset(
@@ -60,10 +61,12 @@ class Retriever:
             if not ours:
                 return Waits("the turn to choose", due=home.clock.now() + 1, moving=True)
             rests = queues.rests(disk)
+            waiting = queues.units(disk, route.HPSS_QUEUE)
+            # Looked at after the queue: its mark is there before a unit is.
+            lent = set(queues.loans(disk))
+            recallable = [unit for unit in waiting if unit.unit not in lent]
             chosen = schedule.choose_recall(
-                schedule.order_of_recall(
-                    queues.units(disk, route.HPSS_QUEUE), priority=self._priorities.of, mounted=self._mounted
-                ),
+                schedule.order_of_recall(recallable, priority=self._priorities.of, mounted=self._mounted),
                 now=home.clock.now(),
                 rests=rests,
                 buffer=schedule.Buffer(self._bench.settings.buffer.quota, queues.reservations(disk)),
@@ -76,6 +79,8 @@ class Retriever:
             if chosen.blocked or isinstance(chosen, schedule.Nothing):
                 self._remember_blocked(chosen.blocked)
             if isinstance(chosen, schedule.Nothing):
+                if waiting and not recallable:
+                    return Waits("units of other requests, which carry the same files", "looks again by itself")
                 return Waits(chosen.waits_for, "looks again by itself", chosen.due)
             unit = chosen.unit
             if chosen.reserve:
@@ -171,7 +176,7 @@ class Retriever:
                 judged = retrieval.judge_content(file, hashes, reported_bytes=file.size, unhashed="line")
                 wrong = judged if isinstance(judged, Why) else None
             if wrong is None:
-                self._mark_retrieved(file, hashes, "hash" if file.archive_hash else "line")
+                self._mark_retrieved(file, status, hashes, "hash" if file.archive_hash else "line")
             else:
                 transfer_buffer.discard(self._bench.buffer, self._bench.home.name, work.unit, index)
                 self._bench.report(
@@ -321,15 +326,19 @@ class Retriever:
             return judged
         if not transfer_buffer.place(bench.buffer, bench.home.name, work.unit, index, hashes):
             return Why(code="BUFFER-OCCUPIED", text="another file lies in its place in the transfer buffer")
-        self._mark_retrieved(file, hashes, judged.proof)
+        self._mark_retrieved(file, status, hashes, judged.proof)
         return None
 
     def _digest(self, path: str, file: File) -> dict[str, str]:
         wanted = retrieval.algorithms(file, self._bench.settings.globus.record_algorithm)
         return self._bench.buffer.digest(path, wanted, lambda: not self._bench.home.lost)
 
-    def _mark_retrieved(self, file: File, hashes: dict[str, str], proof: Literal["hash", "line", "size"]) -> None:
+    def _mark_retrieved(
+        self, file: File, copy: Status | None, hashes: dict[str, str], proof: Literal["hash", "line", "size"]
+    ) -> None:
         file.outcome = "retrieved"
+        file.mtime = copy.mtime if copy is not None else None
+        file.borrowed_from = ""
         file.hashes = hashes
         file.proof = proof
         file.retrieved_at = patience.to_iso(self._bench.home.clock.now())

@@ -7,19 +7,23 @@ understood is kept, byte for byte, with the reason."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tacc_sync.outside.globus.interface import Globus
 from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, Listing, Refused
+from tacc_sync.pipeline.already_there import AlreadyThere
+from tacc_sync.pipeline.loans import Loans
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import batches, documents, legacy, selection
-from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange
+from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange, Work
 from tacc_sync.rules.faults import Fault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, printable, request_key
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import FINISHED, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
 from tacc_sync.rules.selection import Selection
 from tacc_sync.rules.settings import to_collection
-from tacc_sync.workspace import layout, queues
+from tacc_sync.workspace import earlier, layout, queues
 from tacc_sync.workspace.home import STAGING, create_once, make_directory
 from tacc_sync.workspace.quarantine import quarantine_stranger, why
 from tacc_sync.workspace.recovery import publish, remove_tree, unique_entry
@@ -27,6 +31,8 @@ from tacc_sync.workspace.recovery import publish, remove_tree, unique_entry
 ADMITTED = "admitted.json"
 # Seconds until a request is listed again whose listing broke off.
 LISTING_PAUSE = 600.0
+# How often the turn is waited for before a request is put back.
+TURNS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +46,21 @@ class _Look:
 class Syncer:
     """One worker that plans one request at a time."""
 
-    def __init__(self, bench: Bench, hpss: Hpss) -> None:
+    def __init__(self, bench: Bench, hpss: Hpss, globus: Globus | None = None) -> None:
+        """Without `globus` the destination is not looked at."""
         self._bench = bench
         self._hpss = hpss
+        self._already_there = AlreadyThere(bench, globus)
+        self._loans = Loans(bench)
         self._looks: dict[str, _Look] = {}
         self._resting: dict[str, tuple[float, WorldFault]] = {}
 
     def step(self) -> Step:
         """Take the first request of the inbox that can be taken."""
         disk = self._bench.disk
+        settled = self._loans.settle_one()
+        if settled is not None:
+            return settled
         names = sorted(name for name in disk.names(INBOX) if layout.is_document(name))
         self._looks = {name: look for name, look in self._looks.items() if name in names}
         now = self._bench.home.clock.now()
@@ -153,6 +165,8 @@ class Syncer:
             listing = self._list(request)
             chosen = selection.select(request, listing.files)
             strange = self._strange(request, listing.refused)
+            others = queues.requests(bench.disk)
+            self._already_there.sort_out(request, chosen, others)
             hashes = self._hpss.hashes([file.path for file in chosen.files])
         except WorkFault as fault:
             return self._quarantine_claimed(claimed, fault)
@@ -160,7 +174,7 @@ class Syncer:
             if fault.code != "HPSS-LISTING-BROKEN":
                 raise
             return self._let_rest(claimed, fault)
-        return self._plan(claimed, request, chosen, hashes, strange)
+        return self._plan(claimed, request, chosen, hashes, strange, others)
 
     def _let_rest(self, claimed: str, fault: WorldFault) -> Step:
         """It may be this tree alone that cannot be listed: the others behind it in the inbox are not held up."""
@@ -243,6 +257,7 @@ class Syncer:
         chosen: Selection,
         hashes: dict[str, ArchiveHash | None],
         strange: list[Strange],
+        others: list[str],
     ) -> Step:
         bench = self._bench
         home, settings = bench.home, bench.settings
@@ -250,7 +265,8 @@ class Syncer:
         key = request_key(request.request_id)
         stem = claimed.rpartition("/")[2].removesuffix(SUFFIX)
         staging = f"{home.path}/{STAGING}/{stem}"
-        for directory in (staging, f"{staging}/{HPSS_QUEUE}", f"{staging}/{QUARANTINE}"):
+        folders = (HPSS_QUEUE, QUARANTINE, FINISHED, layout.LOANS)
+        for directory in (staging, *(f"{staging}/{folder}" for folder in folders)):
             make_directory(home.disk, directory)
         plan = Plan(planned_at=now, files=0, bytes=0, units=[], listed_files=chosen.listed, strange=strange)
         for planned in batches.plan_units(
@@ -262,23 +278,30 @@ class Syncer:
             sessions=settings.hsi.sessions,
         ):
             work = planned.work(chosen, request_id=request.request_id, created_at=now, priority=request.priority)
-            for file, listed in zip(work.files, planned.listed, strict=True):
+            # What is there already keeps the hash that was known when it was delivered.
+            for file, listed in zip(work.files, planned.listed, strict=not planned.there):
                 known = hashes.get(listed.path)
                 file.archive_hash = f"{known.algorithm}:{known.hex}" if known else ""
-            folder = QUARANTINE if planned.refused else HPSS_QUEUE
+            folder = QUARANTINE if planned.refused else FINISHED if planned.there else HPSS_QUEUE
             if planned.refused:
                 fault = WorkFault(planned.refused.code, planned.refused.text, REMEDIES.get(planned.refused.code, ""))
                 reason = why(home, fault, "syncer", files=[file.path for file in work.files])
                 create_once(home.disk, f"{staging}/{folder}/{planned.unit}{layout.WHY}", documents.encode_any(reason))
+            if planned.loan:
+                create_once(home.disk, f"{staging}/{layout.LOANS}/{planned.unit}", b"")
+                plan.borrowed_files += len(work.files)
+            if planned.there:
+                plan.there_files += len(work.files)
+                plan.there_bytes += planned.bytes
             create_once(home.disk, f"{staging}/{folder}/{planned.unit}{SUFFIX}", documents.encode(work))
             plan.units.append(planned.unit)
             plan.files += len(work.files)
             plan.bytes += planned.bytes
-        for directory in (f"{staging}/{HPSS_QUEUE}", f"{staging}/{QUARANTINE}", staging, f"{home.path}/{STAGING}"):
+        for directory in (*(f"{staging}/{folder}" for folder in folders), staging, f"{home.path}/{STAGING}"):
             home.disk.sync(directory)
         plan.warnings = self._warnings(plan)
         request.plan = plan
-        return self._commit(claimed, stem, key, request)
+        return self._commit(claimed, stem, key, request, others)
 
     @staticmethod
     def _warnings(plan: Plan) -> list[str]:
@@ -289,7 +312,7 @@ class Syncer:
             warnings.append(f"{len(plan.strange)} entries are no plain files and are not carried; see `strange`")
         return warnings
 
-    def _commit(self, claimed: str, stem: str, key: str, request: Request) -> Step:
+    def _commit(self, claimed: str, stem: str, key: str, request: Request, others: list[str]) -> Step:
         bench = self._bench
         home = bench.home
         token = request.admitted.token if request.admitted else home.host.token() + home.host.token()
@@ -303,7 +326,11 @@ class Syncer:
             remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
             fault = BadDocument("request_id", "is in use in this workspace", "leave it out, or write another")
             return self._quarantine_claimed(claimed, fault)
-        home.move(claimed, layout.entry(REQUEST_QUEUE, key))
+        wanted = self._write_index(key, f"{home.path}/{STAGING}/{stem}/{HPSS_QUEUE}")
+        if not self._move_unless_late(claimed, key, wanted, set(others)):
+            remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
+            home.move(claimed, f"{INBOX}/{unique_entry(claimed.rpartition('/')[2], home.host.token())}")
+            return Moved(f"put request {key} back, as another one for the same files was planned meanwhile")
         publish(home, home.path, stem)
         plan = request.plan or Plan(planned_at="", files=0, bytes=0, units=[])
         bench.report(
@@ -319,6 +346,43 @@ class Syncer:
         bench.wake("finisher")
         return Moved(f"planned request {key}: {plan.files} files in {len(plan.units)} units")
 
+    def _move_unless_late(self, claimed: str, key: str, wanted: set[str], known: set[str]) -> bool:
+        """Commit, unless a request that we have not looked at carries some of the same files. Under the turn, so that
+        of two that commit at once one sees the other."""
+        bench, home = self._bench, self._bench.home
+        for _ in range(TURNS):
+            new = set(queues.requests(bench.disk)) - known
+            if earlier.lenders(bench.disk, new, wanted):
+                return False
+            known |= new
+            with home.turn() as ours:
+                # An index takes too long to read while others wait for the turn.
+                if ours and known.issuperset(queues.requests(bench.disk)):
+                    home.move(claimed, layout.entry(REQUEST_QUEUE, key))
+                    return True
+        return False
+
+    def _write_index(self, key: str, staged: str) -> set[str]:
+        """Say which files this request carries itself, for requests that come later; their destinations."""
+        home = self._bench.home
+        wanted: set[str] = set()
+
+        def own() -> Iterator[Work]:
+            for name in sorted(home.disk.names(staged)):
+                work = queues.work_of(home.disk, f"{staged}/{name}")
+                if not work.files[0].borrowed_from:
+                    wanted.update(file.destination for file in work.files)
+                    yield work
+
+        parts = 0
+        for content in earlier.index_parts(own()):
+            home.put(layout.index(key, parts), content)
+            parts += 1
+        # Of an earlier plan that was not committed.
+        while home.take_away(layout.index(key, parts)):
+            parts += 1
+        return wanted
+
     def _make(self, directory: str) -> None:
         try:
             self._bench.disk.mkdir(directory)
@@ -331,5 +395,8 @@ class Syncer:
 REMEDIES = {
     "FILE-LARGER-THAN-BUFFER": "raise [buffer] quota and `tacc-sync quarantine release` it, or `abandon` it",
     "NAME-UNSPEAKABLE": "rename the file in HPSS and request it again; `tacc-sync quarantine abandon` gives it up",
+    "DESTINATION-CONFLICT": "look at both; `tacc-sync quarantine release` recalls and overwrites, `abandon` gives up",
+    "DESTINATION-PRESENT": "`tacc-sync quarantine release` recalls and overwrites it, `abandon` leaves it as it is",
+    "DESTINATION-CLAIMED": "when the other request is finished: `tacc-sync quarantine release` overwrites what it left",
     "STRIPE-TOO-WIDE": "ask the site to repack the file; `tacc-sync quarantine abandon` gives this one up",
 }

@@ -72,6 +72,7 @@ class SumOfRequest:
     request: str
     finished: bool
     selected: Amount
+    there: Amount
     delivered: Amount
     abandoned: Amount
     quarantined: Amount
@@ -100,6 +101,7 @@ class Reading:
     quota: int = 0
     slots: list[UnitName] = field(default_factory=list)
     rests: list[UnitName] = field(default_factory=list)
+    loans: list[UnitName] = field(default_factory=list)
     cartridges: dict[str, str] = field(default_factory=dict)
     homes: set[str] = field(default_factory=set)
     turns: list[str] = field(default_factory=list)
@@ -200,6 +202,7 @@ def sums(reading: Reading) -> list[SumOfRequest]:
                 request=request.key,
                 finished=request.finished,
                 selected=selected,
+                there=standing.there,
                 delivered=standing.delivered,
                 abandoned=standing.abandoned,
                 quarantined=standing.quarantined,
@@ -322,6 +325,10 @@ def _owners(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> Iterator
         if seen[-1].place == GLOBUS_QUEUE and seen[-1].has_open_task and unit not in slots:
             text = "it has a task, and no slot for it"
             yield _untidy("SLOT-MISSING", seen[-1].path, text, "it is given one when there is a free one")
+    for name in reading.loans:
+        if not _is_in(places, name, (HPSS_QUEUE,)):
+            text = "a loan of a unit that does not wait for tape"
+            yield _untidy("LOAN-ORPHAN", f"loans/{name.unit}", text, "`tacc-sync run syncer` removes it")
     for name in reading.rests:
         if not _is_in(places, name, (HPSS_QUEUE, GLOBUS_QUEUE, REAPER_QUEUE)):
             text = "a rest of a unit that waits in no queue"

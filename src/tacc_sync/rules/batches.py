@@ -7,20 +7,21 @@ carried (an unspeakable name, a file larger than the whole transfer buffer) is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tacc_sync.rules.documents import VERSION, File, Why, Work
 from tacc_sync.rules.faults import WorkFault
-from tacc_sync.rules.identity import NO_TAPE, cartridge_label, printable, tape_name, unit_id
-from tacc_sync.rules.selection import Listed, Selection
+from tacc_sync.rules.identity import NO_TAPE, THERE, cartridge_label, printable, tape_name, unit_id
+from tacc_sync.rules.selection import Listed, Selection, There
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedUnit:
     """A unit to be written: its id, its cartridges in order, its bytes, its files in tape order.
 
-    `refused` is set when it can never be carried as it is: such a unit belongs into quarantine.
+    `refused` is set when it can not be carried as it is: such a unit belongs into quarantine. `loan`: other requests
+    carry its files. `there`: its files are at the destination already.
     """
 
     unit: str
@@ -28,6 +29,8 @@ class PlannedUnit:
     bytes: int
     listed: Sequence[Listed]
     refused: Why | None = None
+    loan: bool = False
+    there: Sequence[There] = ()
 
     def work(self, selection: Selection, *, request_id: str, created_at: str, priority: int = 0) -> Work:
         """Its document. Made when asked for, so that not all of a large request's are in memory at once."""
@@ -42,20 +45,37 @@ class PlannedUnit:
             bytes=self.bytes,
             created_at=created_at,
             priority=priority,
-            files=[
-                File(
-                    path=printable(file.path),
-                    destination=printable(selection.destination_of(file.path)),
-                    size=file.size,
-                    section=file.section,
-                    offset=file.offset,
-                    written=file.written,
-                    outcome="failed" if why else "waiting",
-                    why=why,
-                )
-                for file in self.listed
-            ],
+            files=[self._file(selection, file, why) for file in self.listed]
+            + [_file_there(selection, file) for file in self.there],
         )
+
+    def _file(self, selection: Selection, listed: Listed, why: Why | None) -> File:
+        file = _file(selection, listed)
+        if why is not None:
+            file.outcome, file.why = "failed", why
+        if self.loan:
+            file.borrowed_from = selection.borrowed[listed.path]
+        return file
+
+
+def _file(selection: Selection, listed: Listed) -> File:
+    return File(
+        path=printable(listed.path),
+        destination=printable(selection.destination_of(listed.path)),
+        size=listed.size,
+        section=listed.section,
+        offset=listed.offset,
+        written=listed.written,
+    )
+
+
+def _file_there(selection: Selection, there: There) -> File:
+    file = _file(selection, there.listed)
+    file.outcome = "present"
+    if (vouched := there.vouched) is not None:
+        file.outcome, file.vouched_by = "proven", vouched.request
+        file.hashes, file.archive_hash, file.mtime = vouched.hashes, vouched.archive_hash, vouched.mtime
+    return file
 
 
 def bytes_of_a_unit(unit_bytes: int, *, quota: int, sessions: int) -> int:
@@ -69,21 +89,29 @@ def bytes_of_a_unit(unit_bytes: int, *, quota: int, sessions: int) -> int:
 def plan_units(
     request_key: str, selection: Selection, *, unit_bytes: int, unit_files: int, quota: int, sessions: int
 ) -> Iterator[PlannedUnit]:
-    """The units of a request, one by one: tape by tape, those of a tape from its beginning, refused ones last."""
+    """The units of a request, one by one: tape by tape, those of a tape from its beginning, refused ones last; and at
+    last what needs no tape."""
     most = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions)
     tapes = _by_tape(selection)
     for name in sorted(tapes):
         tape = tapes[name]
         in_order = _by_path if name == NO_TAPE else _by_place
-        carried, refused = tape.sort_out(quota, in_order)
-        batches: list[tuple[list[Listed], Why | None]] = []
-        batches.extend((batch, None) for batch in _cut(carried, most, unit_files))
+        carried, refused = tape.sort_out(quota, in_order, selection.doubtful)
+        lent = [file for file in carried if file.path in selection.borrowed]
+        own = [file for file in carried if file.path not in selection.borrowed] if lent else carried
+        batches: list[tuple[list[Listed], Why | None, bool]] = []
+        batches.extend((batch, None, False) for batch in _cut(own, most, unit_files))
+        batches.extend((batch, None, True) for batch in _cut(lent, most, unit_files))
         for files, reason in refused:
-            batches.extend((batch, reason) for batch in _cut(files, most, unit_files))
-        for seq, (batch, why) in enumerate(batches):
+            batches.extend((batch, reason, False) for batch in _cut(files, most, unit_files))
+        for seq, (batch, why, loan) in enumerate(batches):
             size = sum(file.size for file in batch)
             cartridges = tape.cartridges
-            yield PlannedUnit(unit_id(request_key, name, seq, size), cartridges, size, batch, why)
+            yield PlannedUnit(unit_id(request_key, name, seq, size), cartridges, size, batch, why, loan)
+    for seq, start in enumerate(range(0, len(selection.there), unit_files)):
+        there = selection.there[start : start + unit_files]
+        size = sum(file.listed.size for file in there)
+        yield PlannedUnit(unit_id(request_key, THERE, seq, size), (), size, (), there=there)
 
 
 _Key = Callable[[Listed], tuple[str, int, int, str]]
@@ -98,10 +126,17 @@ class _Tape:
         self.unspeakable: list[Listed] = []
         self.too_wide: list[Listed] = []
 
-    def sort_out(self, quota: int, key: _Key) -> tuple[list[Listed], list[tuple[list[Listed], Why]]]:
+    def sort_out(
+        self, quota: int, key: _Key, doubtful: Mapping[str, Why]
+    ) -> tuple[list[Listed], list[tuple[list[Listed], Why]]]:
         """What can be carried, and what cannot, with the reason, both in order."""
         files = sorted(self.files, key=key)
         refused: list[tuple[list[Listed], Why]] = []
+        if doubtful:
+            for code in sorted({doubtful[file.path].code for file in files if file.path in doubtful}):
+                those = [file for file in files if file.path in doubtful and doubtful[file.path].code == code]
+                refused.append((those, doubtful[those[0].path]))
+            files = [file for file in files if file.path not in doubtful]
         if quota > 0 and any(file.size > quota for file in files):
             text = f"larger than the whole transfer buffer, whose quota is {quota} bytes"
             why = Why(code="FILE-LARGER-THAN-BUFFER", text=text)

@@ -17,7 +17,8 @@ from tacc_sync.rules.faults import WorkFault
 
 VERSION = 1
 
-Outcome = Literal["waiting", "retrieved", "delivered", "failed", "abandoned"]
+# `proven` and `present` files were at the destination before we would have recalled them: see rules/presence.py.
+Outcome = Literal["waiting", "retrieved", "delivered", "failed", "abandoned", "proven", "present"]
 
 
 class BadDocument(WorkFault):
@@ -72,13 +73,17 @@ class Strange(Struct, kw_only=True):
 
 
 class Plan(Struct, kw_only=True):
-    """What the syncer made of a request. `units` are ids, in no particular order."""
+    """What the syncer made of a request. `units` are ids, in no particular order. `there_files` (and bytes) of its
+    files are at the destination already, `borrowed_files` are carried by other requests."""
 
     planned_at: str
     files: int
     bytes: int
     units: list[str]
     listed_files: int = 0
+    there_files: int = 0
+    there_bytes: int = 0
+    borrowed_files: int = 0
     strange: list[Strange] = []
     warnings: list[str] = []
 
@@ -91,6 +96,8 @@ class Result(Struct, kw_only=True):
     delivered_bytes: int
     abandoned_files: int = 0
     abandoned_bytes: int = 0
+    there_files: int = 0
+    there_bytes: int = 0
 
 
 @readable
@@ -104,6 +111,8 @@ class Request(Struct, kw_only=True):
     exclude: list[str] = []
     files: list[str] = []
     pattern_rules: Literal["path", "globset"] = "path"
+    present: Literal["accept", "recall", "quarantine"] = "accept"
+    conflict: Literal["quarantine", "overwrite"] = "quarantine"
     priority: int = 0
     label: str = ""
     requested_by: str = ""
@@ -126,7 +135,9 @@ class File(Struct, kw_only=True):
     `archive_hash`: the archive's own hash, "" where it has none. `hashes`: of the copy in the buffer, by algorithm.
     `proof`: what proved the retrieval: "hash" (equal to the archive's), "line" (hsi's own line with the byte count)
     or "size" (the operator configured that size and freedom from holes suffice). `retrieved_at` is set while a
-    verified copy lies in the buffer, and after delivery. `receipt`: the checksum in Globus' record.
+    verified copy lies in the buffer, and after delivery. `mtime`: the copy's, in whole epoch seconds, as the transfer
+    keeps it. `receipt`: the checksum in Globus' record. `vouched_by`: the request whose delivery proves that it is at
+    the destination. `borrowed_from`: the unit of another request that carries it.
     """
 
     path: str
@@ -140,12 +151,15 @@ class File(Struct, kw_only=True):
     hashes: dict[str, str] = {}
     proof: Literal["", "hash", "line", "size"] = ""
     retrieved_at: str = ""
+    mtime: int | None = None
     failures: int = 0
     first_failed_at: str = ""
     why: Why | None = None
     task_id: str = ""
     receipt: str = ""
     delivered_at: str = ""
+    vouched_by: str = ""
+    borrowed_from: str = ""
 
 
 class Task(Struct, kw_only=True):

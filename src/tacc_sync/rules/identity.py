@@ -22,6 +22,8 @@ _WORKER = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2,8}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 NO_TAPE = "none"
+# In the place of a tape: a unit of files that are at the destination already.
+THERE = "there"
 SUFFIX = ".json"
 
 
@@ -37,7 +39,7 @@ class UnitName(NamedTuple):
     @property
     def cartridges(self) -> tuple[str, ...]:
         """The cartridges that a session on this unit would use."""
-        return () if self.tape == NO_TAPE else tuple(self.tape.split("-"))
+        return () if self.tape in {NO_TAPE, THERE} else tuple(self.tape.split("-"))
 
 
 def request_key(request_id: str) -> str:

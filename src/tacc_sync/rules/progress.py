@@ -30,6 +30,7 @@ class Amount:
 class Standing:
     """Where the files of some units stand. `retrieved` is the part of what is on the way that lies in the buffer."""
 
+    there: Amount = field(default_factory=Amount)
     delivered: Amount = field(default_factory=Amount)
     abandoned: Amount = field(default_factory=Amount)
     quarantined: Amount = field(default_factory=Amount)
@@ -39,7 +40,7 @@ class Standing:
     @property
     def total(self) -> Amount:
         """All of them; equal to what was selected, or something is wrong."""
-        return self.delivered + self.abandoned + self.quarantined + self.on_the_way
+        return self.there + self.delivered + self.abandoned + self.quarantined + self.on_the_way
 
     def add(self, work: Work, *, quarantined: bool) -> None:
         """Count a unit's files; `quarantined` when the unit lies in quarantine."""
@@ -50,6 +51,7 @@ class Standing:
 
     def merge(self, other: Standing) -> None:
         """Count what another one has counted."""
+        self.there += other.there
         self.delivered += other.delivered
         self.abandoned += other.abandoned
         self.quarantined += other.quarantined
@@ -61,4 +63,6 @@ def class_of(file: File, *, quarantined: bool) -> str:
     """The class of the sum law that a file belongs to."""
     if file.outcome in {"delivered", "abandoned"}:
         return file.outcome
+    if file.outcome in {"proven", "present"}:
+        return "there"
     return "quarantined" if quarantined else "on_the_way"

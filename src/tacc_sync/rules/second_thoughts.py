@@ -6,7 +6,7 @@ called abandoned without its reason. Fails with `WorkFault` RELEASE-HOPELESS, RE
 
 from __future__ import annotations
 
-from tacc_sync.rules import patience, route
+from tacc_sync.rules import completion, patience, route
 from tacc_sync.rules.documents import File, Why, Work
 from tacc_sync.rules.faults import WorkFault
 
@@ -54,7 +54,7 @@ def abandon(work: Work, now: float) -> str:
             "release it, so that globus_xfer brings the task to its end; then abandon what is left",
         )
     for file in work.files:
-        if file.outcome in {"delivered", "abandoned"}:
+        if file.outcome in completion.SETTLED:
             continue
         file.outcome = "abandoned"
         file.why = file.why or Why(code="ABANDONED", text="given up by the operator", at=patience.to_iso(now))

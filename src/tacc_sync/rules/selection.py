@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tacc_sync.rules.documents import Request
+from tacc_sync.rules.documents import Request, Why
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import printable
 from tacc_sync.rules.patterns import any_of
+from tacc_sync.rules.presence import Vouched
 from tacc_sync.rules.validity import compiled, in_trash, is_within, validate
 
 __all__ = [
     "Listed",
     "Selection",
+    "There",
     "destination_of",
     "is_excluded",
     "listing_roots",
@@ -61,12 +63,23 @@ class Listed(Protocol):
         """The archive's date."""
 
 
+@dataclass(frozen=True, slots=True)
+class There:
+    """A file that need not be carried, and who says so: nobody but the destination's own listing when `vouched` is
+    None."""
+
+    listed: Listed
+    vouched: Vouched | None
+
+
 @dataclass(slots=True)
 class Selection:
     """What a request means of a listing.
 
     `files` can be carried as far as their names go; `unspeakable` have names that no document can hold. Both are in the
     order of the listing and may be changed by the caller: taking a file out means that it will be in no unit.
+    Of `files`, by path: `borrowed` are carried by that unit of another request, `doubtful` must not be carried unless
+    the operator says so. `there` are at the destination already, and not among `files`.
     """
 
     sources: list[str]
@@ -74,6 +87,9 @@ class Selection:
     files: list[Listed] = field(default_factory=list)
     unspeakable: list[Listed] = field(default_factory=list)
     listed: int = 0
+    there: list[There] = field(default_factory=list)
+    borrowed: dict[str, str] = field(default_factory=dict)
+    doubtful: dict[str, Why] = field(default_factory=dict)
 
     def destination_of(self, path: str) -> str:
         """Where a file goes."""

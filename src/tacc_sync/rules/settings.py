@@ -97,6 +97,18 @@ class Units(Section, kw_only=True):
     files: int = 2000
 
 
+class Skip(Section, kw_only=True):
+    """What is not recalled because the destination has it."""
+
+    # Look at the destination before a request is planned. The syncer then needs Globus.
+    before_recall: bool = True
+    # A listing of the destination is used again for so long (seconds).
+    listing_age: float = 900.0
+    requests_per_second: float = 20.0
+    # The zone of the archive's dates, which it prints without one; "" is that of the host that runs the syncer.
+    archive_zone: str = ""
+
+
 class PatienceSection(Section, kw_only=True):
     """When to try again after a failure of the work's own."""
 
@@ -142,6 +154,7 @@ class Settings(Section, kw_only=True):
     globus: GlobusSection = msgspec.field(default_factory=GlobusSection)
     legacy: Legacy = msgspec.field(default_factory=Legacy)
     units: Units = msgspec.field(default_factory=Units)
+    skip: Skip = msgspec.field(default_factory=Skip)
     patience: PatienceSection = msgspec.field(default_factory=PatienceSection)
     lease: LeaseSection = msgspec.field(default_factory=LeaseSection)
     run: Run = msgspec.field(default_factory=Run)

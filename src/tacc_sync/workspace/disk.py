@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 # What `read` says of a directory, a link, a FIFO, a socket, something huge, or what is not ours to read: the entry's
@@ -21,11 +21,13 @@ NO_DOCUMENT = frozenset({errno.EISDIR, errno.EFBIG, errno.ELOOP, errno.ENXIO, er
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What lies at a path. `size` in bytes; of a file also whether bytes are missing inside it (a hole)."""
+    """What lies at a path. `size` in bytes; of a file also whether bytes are missing inside it (a hole), and its
+    modification time in whole epoch seconds (0 where nobody tells)."""
 
     kind: Literal["file", "directory", "link", "other"]
     size: int
     has_hole: bool
+    mtime: int = field(default=0, compare=False)
 
 
 class Disk(Protocol):

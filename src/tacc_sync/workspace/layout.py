@@ -27,6 +27,8 @@ RESERVATIONS = "reservations"
 CARTRIDGES = "cartridges"
 SLOTS = "globus_slots"
 RESTS = "rests"
+# Units whose files are carried by units of other requests.
+LOANS = "loans"
 HOLD = "hold"
 # In `hold`, before a cartridge's label.
 OF_CARTRIDGE = "cartridge~"
@@ -34,6 +36,8 @@ OBSERVED = "observed"
 DEAD = "dead~"
 UNBORN = "new~"
 WHY = ".why.json"
+
+INDEX = "index."
 
 PART = ".part"
 
@@ -52,6 +56,7 @@ DIRECTORIES = (
     CARTRIDGES,
     SLOTS,
     RESTS,
+    LOANS,
     HOLD,
     OBSERVED,
 )
@@ -157,6 +162,11 @@ def quarantine(component: str) -> str:
 def finished(request_key: str) -> str:
     """Where a request's finished units, and at last its own document and manifest, lie."""
     return f"{FINISHED}/{request_key}"
+
+
+def index(request_key: str, part: int) -> str:
+    """A part of the list of files that a planned request carries itself."""
+    return f"{finished(request_key)}/{INDEX}{part:04d}.jsonl"
 
 
 def _make(disk: Disk, directory: str) -> None:

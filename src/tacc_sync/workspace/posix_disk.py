@@ -140,7 +140,8 @@ class PosixDisk:
                     return Status("link", 0, has_hole=False)
                 if not stat.S_ISREG(found.st_mode):
                     return Status("other", 0, has_hole=False)
-                return Status("file", found.st_size, has_hole=_has_hole(fd, name, found))
+                has_hole = _has_hole(fd, name, found)
+                return Status("file", found.st_size, has_hole=has_hole, mtime=int(found.st_mtime // 1))
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -120,6 +120,11 @@ def reservation(unit: str, size: int) -> str:
     return f"{layout.RESERVATIONS}/{unit}.{size}"
 
 
+def loans(disk: Disk) -> list[str]:
+    """The units whose files other requests carry."""
+    return sorted(name for name in disk.names(layout.LOANS) if identity.parse_unit(name))
+
+
 def cartridges(disk: Disk) -> set[str]:
     """The cartridges in use."""
     return set(disk.names(layout.CARTRIDGES))

@@ -15,7 +15,7 @@ from tacc_sync.rules import documents, liveness
 from tacc_sync.rules.documents import BadDocument
 from tacc_sync.rules.identity import SUFFIX, is_worker, shortened
 from tacc_sync.rules.liveness import Heartbeat, Lease, Seen
-from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, INBOX, QUARANTINE
+from tacc_sync.rules.route import CLAIMABLE, FINISHED, HPSS_QUEUE, INBOX, QUARANTINE
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import HEARTBEAT, STAGING, TEMPORARY, TURN, Home
@@ -207,16 +207,28 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
 
 
 def publish(home: Home, owner_path: str, stem: str) -> None:
-    """Move the units of a committed request from staging to their queues."""
+    """Move the units of a committed request from staging to their queues; marks that say more of a unit go first."""
     disk = home.disk
     staging = f"{owner_path}/{STAGING}/{stem}"
     for name in _names(disk, f"{staging}/{QUARANTINE}"):
         if name.endswith(layout.WHY):
             _rename_if_there(disk, f"{staging}/{QUARANTINE}/{name}", f"{layout.quarantine('syncer')}/{name}")
-    for folder, target in ((QUARANTINE, layout.quarantine("syncer")), (HPSS_QUEUE, HPSS_QUEUE)):
-        for name in _names(disk, f"{staging}/{folder}"):
-            _rename_if_there(disk, f"{staging}/{folder}/{name}", f"{target}/{name}")
-        disk.sync(target)
+    for folder, target in (
+        (layout.LOANS, layout.LOANS),
+        (QUARANTINE, layout.quarantine("syncer")),
+        (FINISHED, ""),
+        (HPSS_QUEUE, HPSS_QUEUE),
+    ):
+        published = _names(disk, f"{staging}/{folder}")
+        for name in published:
+            # What needs no tape is finished as soon as it is planned, beside the other units of its request.
+            place = target or layout.finished(name.partition(".")[0])
+            _rename_if_there(disk, f"{staging}/{folder}/{name}", f"{place}/{name}")
+        if target:
+            disk.sync(target)
+        else:
+            for key in {name.partition(".")[0] for name in published}:
+                disk.sync(layout.finished(key))
     remove_tree(disk, staging)
 
 

@@ -1,0 +1,121 @@
+"""Which files of a new request need no tape: they are at the destination, or another request carries them.
+
+Guarantee: what is left out was proven by a delivery of ours that both archives still agree with, or was accepted by the
+request's own word (`present`); what would overwrite something that nobody knows is put aside, with the reason.
+Fails with what `Globus.listing` and the workspace's disk fail with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tacc_sync.outside.globus.interface import Globus
+from tacc_sync.pipeline.destination import Destination
+from tacc_sync.pipeline.step import Bench
+from tacc_sync.rules import presence
+from tacc_sync.rules.documents import Request, Why
+from tacc_sync.rules.faults import Fenced
+from tacc_sync.rules.identity import printable
+from tacc_sync.rules.presence import Remote
+from tacc_sync.rules.selection import Listed, Selection, There
+from tacc_sync.rules.settings import to_collection
+from tacc_sync.workspace import earlier
+from tacc_sync.workspace.earlier import Carried, Earlier
+
+
+class AlreadyThere:
+    """Sorts out the selection of one request after the other. Without Globus the destination is not looked at."""
+
+    def __init__(self, bench: Bench, globus: Globus | None) -> None:
+        self._bench = bench
+        self._looked_for = ""
+        skip = bench.settings.skip
+        collection = bench.settings.globus.destination_collection
+        self._destination = (
+            Destination(globus, bench.home.clock, collection, age=skip.listing_age, per_second=skip.requests_per_second)
+            if globus is not None
+            else None
+        )
+
+    def sort_out(self, request: Request, chosen: Selection, keys: Iterable[str]) -> None:
+        """Take out of a selection what is there, and mark what other requests carry (of those with these keys), and
+        what is in doubt."""
+        disk = self._bench.disk
+        if self._destination and request.request_id != self._looked_for:
+            # Another one's deliveries may have come since; one that was put back is looked at again soon.
+            self._destination.forget()
+            self._looked_for = request.request_id
+        wanted = {printable(chosen.destination_of(file.path)): file for file in chosen.files}
+        known = earlier.deliveries(disk, wanted.keys(), request.destination) if self._destination else Earlier()
+        carried = earlier.lenders(disk, keys, wanted)
+        left: list[Listed] = []
+        for destination, file in wanted.items():
+            verdict = self._verdict(request, destination, file, known)
+            if verdict == "proven":
+                chosen.there.append(There(file, known.vouched[destination]))
+                continue
+            lender = carried.get(destination)
+            if lender is None and verdict == "present" and request.present == "accept":
+                chosen.there.append(There(file, None))
+                continue
+            left.append(file)
+            if lender is not None:
+                self._borrow(chosen, file, lender)
+            elif (why := _doubt(request, verdict, destination)) is not None:
+                chosen.doubtful[file.path] = why
+        chosen.files[:] = left
+
+    def _verdict(self, request: Request, destination: str, file: Listed, known: Earlier) -> presence.Verdict:
+        remote = self._remote(request, destination)
+        if remote is None:
+            return "absent"
+        zone = self._bench.settings.skip.archive_zone
+        return presence.judge(
+            size=file.size,
+            written=file.written,
+            times=presence.times_of(file.written, zone),
+            remote=remote,
+            vouched=known.vouched.get(destination),
+            is_unproven=destination in known.unproven,
+        )
+
+    def _remote(self, request: Request, destination: str) -> Remote | None:
+        if self._destination is None:
+            return None
+        shown = self._bench.settings.destination
+        path = to_collection(destination, shown.path_prefix, shown.globus_prefix)
+        root = to_collection(request.destination, shown.path_prefix, shown.globus_prefix)
+        if path is None or root is None:
+            raise AssertionError(destination)
+        directory, _, name = path.rpartition("/")
+        return self._destination.listing(directory or "/", root.rstrip("/") or "/", self._go_on).get(name)
+
+    def _go_on(self) -> None:
+        # A whole archive takes hours; somebody may take us for dead meanwhile.
+        if self._bench.home.lost:
+            raise Fenced(self._bench.home.name)
+
+    @staticmethod
+    def _borrow(chosen: Selection, file: Listed, lender: Carried) -> None:
+        same = (lender.source, lender.size, lender.written) == (printable(file.path), file.size, file.written)
+        if same:
+            chosen.borrowed[file.path] = lender.unit
+            return
+        chosen.doubtful[file.path] = Why(
+            code="DESTINATION-CLAIMED",
+            text=f"{lender.unit} of another request is on its way to {lender.destination} with other content",
+        )
+
+
+def _doubt(request: Request, verdict: presence.Verdict, destination: str) -> Why | None:
+    if verdict == "conflict" and request.conflict == "quarantine":
+        return Why(
+            code="DESTINATION-CONFLICT",
+            text=f"what lies at {destination} is neither this file nor what was delivered there before",
+        )
+    if verdict == "present" and request.present == "quarantine":
+        return Why(
+            code="DESTINATION-PRESENT",
+            text=f"a file of this size and date lies at {destination}, and the request says `present = quarantine`",
+        )
+    return None

@@ -1,0 +1,65 @@
+"""What lies at the destination, directory by directory: asked for in a measured pace, and remembered for a while.
+
+Guarantee: a directory that is not there is empty; anything else that goes wrong is an error, and never looks like an
+empty destination.
+Fails with what `Globus.listing` fails with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tacc_sync.outside.clock.interface import Clock
+from tacc_sync.outside.globus.interface import Globus, NoSuchDirectory
+from tacc_sync.rules.presence import Remote
+from tacc_sync.rules.validity import is_within
+
+Listing = dict[str, Remote]
+
+
+class Destination:
+    """One collection's directories, as they were when they were listed."""
+
+    def __init__(self, globus: Globus, clock: Clock, collection: str, *, age: float, per_second: float) -> None:
+        self._globus = globus
+        self._clock = clock
+        self._collection = collection
+        self._age = age
+        self._pause = 1.0 / per_second if per_second > 0 else 0.0
+        self._listings: dict[str, tuple[float, Listing]] = {}
+        self._next_call = 0.0
+        self.calls = 0
+
+    def listing(self, directory: str, root: str, go_on: Callable[[], None] = lambda: None) -> Listing:
+        """What lies in a directory (a path inside the collection, at or below `root`), by name. `go_on` raises when it
+        is not to be asked any more."""
+        now = self._clock.uptime()
+        known = self._listings.get(directory)
+        if known is not None and now - known[0] < self._age:
+            return known[1]
+        parent, _, name = directory.rpartition("/")
+        if directory != root and is_within(directory, root) and name not in self.listing(parent or "/", root, go_on):
+            # Of a tree that is not there yet, one call tells.
+            return {}
+        go_on()
+        now = self._clock.uptime()
+        if now < self._next_call:
+            self._clock.sleep(self._next_call - now)
+        asked = self._clock.uptime()
+        self._next_call = asked + self._pause
+        self.calls += 1
+        try:
+            entries = self._globus.listing(self._collection, directory)
+        except NoSuchDirectory:
+            entries = []
+        # What is no file has no size that a file could have.
+        found = {
+            entry.name: Remote(entry.size, entry.mtime) if entry.kind == "file" else Remote(-1, None)
+            for entry in entries
+        }
+        self._listings[directory] = asked, found
+        return found
+
+    def forget(self) -> None:
+        """Ask anew from now on."""
+        self._listings.clear()

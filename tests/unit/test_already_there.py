@@ -1,0 +1,317 @@
+"""What the destination has, or another request carries, is not recalled; what nobody knows is not overwritten."""
+
+import json
+import os
+import time
+
+import pytest
+from fakes import FakeClock
+from house import DESTINATION, SOURCE, House
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacc_sync.pipeline import syncer
+from tacc_sync.pipeline.destination import Destination
+from tacc_sync.rules import presence
+from tacc_sync.rules.faults import WorldFault
+from tacc_sync.rules.presence import Remote, Vouched
+
+WRITTEN = "2020-06-01T12:00:00"
+NOON = int(time.mktime((2020, 6, 1, 12, 0, 0, 0, 0, -1)))
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    house.archive("a/one", b"1" * 100, volumes=("AG0001",))
+    house.archive("a/two", b"2" * 200, volumes=("AG0001",))
+    house.archive("b/three", b"3" * 300, volumes=("AG0002",))
+    for archived in house.hpss.files.values():
+        archived.written = WRITTEN
+    return house
+
+
+def keys(house):
+    return {path.name for path in (house.root / "ws/finished").iterdir() if len(path.name) == 12}
+
+
+def manifest(house, key):
+    lines = (house.root / f"ws/finished/{key}/manifest.jsonl").read_text().splitlines()
+    return {line["source"].removeprefix(SOURCE + "/"): line for line in map(json.loads, lines)}
+
+
+def again(house, name="again.json", **fields):
+    """Hand in the request once more, and run to the end; its key."""
+    before = keys(house)
+    house.drop(name, **fields)
+    house.run()
+    (key,) = keys(house) - before
+    return key
+
+
+def there(house, name, content, mtime=NOON):
+    path = house.root / "tacc" / DESTINATION[1:] / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (mtime, mtime))
+    return path
+
+
+def recalled(house):
+    return [path for session in house.hpss.sessions for path in session]
+
+
+def test_handed_in_again_nothing_is_recalled_and_the_first_delivery_vouches(house):
+    first = again(house, "first.json")
+    sessions, submits = len(house.hpss.sessions), house.globus.submits
+    second = again(house)
+    assert (len(house.hpss.sessions), house.globus.submits) == (sessions, submits)
+    lines = manifest(house, second)
+    assert {line["outcome"] for line in lines.values()} == {"proven"}
+    assert {line["vouched_by"] for line in lines.values()} == {first}
+    sums = "manifest-sha512.txt"
+    assert sorted((house.root / f"ws/finished/{second}/{sums}").read_text().splitlines()) == sorted(
+        (house.root / f"ws/finished/{first}/{sums}").read_text().splitlines()
+    )
+    third = again(house, "third.json")
+    assert {line["vouched_by"] for line in manifest(house, third).values()} == {first}
+
+
+def test_only_what_has_changed_in_the_archive_is_recalled_and_overwrites_what_we_left(house):
+    again(house, "first.json")
+    house.archive("a/two", b"NEW" * 50, volumes=("AG0001",))
+    house.hpss.files[f"{SOURCE}/a/two"].written = "2021-01-01T00:00:00"
+    house.hpss.sessions.clear()
+    second = again(house)
+    assert recalled(house) == [f"{SOURCE}/a/two"]
+    assert manifest(house, second)["a/two"]["outcome"] == "delivered"
+    assert house.delivered()["a/two"] == b"NEW" * 50
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path.write_bytes(b"x" * 200), os.utime(path, (7, 7))),
+        lambda path: path.write_bytes(b"2" * 199),
+        lambda path: os.utime(path, (1, 1)),
+    ],
+)
+def test_a_destination_that_is_not_as_we_left_it_is_never_overwritten_in_silence(house, damage):
+    again(house, "first.json")
+    path = house.root / "tacc" / DESTINATION[1:] / "a/two"
+    damage(path)
+    content = path.read_bytes()
+    house.hpss.sessions.clear()
+    house.drop("again.json")
+    house.run()
+    assert recalled(house) == []
+    assert path.read_bytes() == content
+    (why,) = house.whys("quarantine/syncer").values()
+    assert why["code"] == "DESTINATION-CONFLICT"
+    assert why["files"] == [f"{SOURCE}/a/two"]
+
+
+def test_overwriting_is_the_requests_own_word(house):
+    path = there(house, "a/two", b"somebody's")
+    key = again(house, "first.json", conflict="overwrite")
+    assert path.read_bytes() == b"2" * 200
+    assert manifest(house, key)["a/two"]["outcome"] == "delivered"
+
+
+def test_what_is_not_ours_but_has_size_and_date_is_accepted_by_name(house):
+    there(house, "a/one", b"?" * 100)
+    key = again(house, "first.json")
+    assert f"{SOURCE}/a/one" not in recalled(house)
+    line = manifest(house, key)["a/one"]
+    assert (line["outcome"], line["vouched_by"], line["hashes"]) == ("present", None, {})
+    assert "a/one" not in (house.root / f"ws/finished/{key}/manifest-sha512.txt").read_text()
+
+
+def test_or_recalled_or_put_aside_when_the_request_says_so(house):
+    path = there(house, "a/one", b"?" * 100)
+    again(house, "first.json", present="recall")
+    assert path.read_bytes() == b"1" * 100
+    path = there(house, "b/three", b"?" * 300)
+    house.drop("second.json", source=f"{SOURCE}/b", destination=f"{DESTINATION}/b", present="quarantine")
+    there(house, "b/three", b"?" * 300, mtime=NOON)
+    house.run()
+    codes = [why["code"] for why in house.whys("quarantine/syncer").values()]
+    assert codes in (["DESTINATION-PRESENT"], ["DESTINATION-CONFLICT"])
+
+
+def test_the_same_size_alone_is_nothing(house):
+    there(house, "a/one", b"?" * 100, mtime=NOON + 1)
+    house.drop()
+    house.run()
+    (why,) = house.whys("quarantine/syncer").values()
+    assert why["code"] == "DESTINATION-CONFLICT"
+    assert f"{SOURCE}/a/one" not in recalled(house)
+
+
+def test_a_destination_that_cannot_be_listed_is_never_taken_for_empty(house):
+    house.drop()
+    house.globus.fault = None
+
+    def refuse(_collection, _path):
+        raise WorldFault("GLOBUS-AWAY", "no answer")
+
+    house.globus.listing = refuse
+    with pytest.raises(WorldFault):
+        house.component("syncer").step()
+    assert house.documents("hpss_queue") == {}
+
+
+# --- two requests at once -----------------------------------------------------------------------------------------
+
+
+def test_what_another_request_carries_is_borrowed_and_nothing_is_recalled_twice(house):
+    house.drop("first.json")
+    house.run("syncer")
+    (first,) = keys(house)
+    house.drop("second.json")
+    house.run("syncer")
+    (second,) = keys(house) - {first}
+    assert len(os.listdir(house.root / "ws/loans")) == 2
+    house.run()
+    assert sorted(recalled(house)) == sorted(house.hpss.files)
+    assert {line["outcome"] for line in manifest(house, first).values()} == {"delivered"}
+    assert {(line["outcome"], line["vouched_by"]) for line in manifest(house, second).values()} == {("proven", first)}
+    assert os.listdir(house.root / "ws/loans") == []
+    assert house.tree("hpss_queue") == []
+
+
+def test_of_overlapping_requests_each_carries_its_own_part(house):
+    house.drop("first.json", include=["a/**"])
+    house.run("syncer")
+    (first,) = keys(house)
+    house.drop("second.json")
+    house.run()
+    (second,) = keys(house) - {first}
+    assert sorted(recalled(house)) == sorted(house.hpss.files)
+    assert {name: line["outcome"] for name, line in manifest(house, second).items()} == {
+        "a/one": "proven",
+        "a/two": "proven",
+        "b/three": "delivered",
+    }
+
+
+def test_what_the_lender_gives_up_the_borrower_recalls_itself(house):
+    house.drop("first.json", include=["a/**"])
+    house.run("syncer")
+    (first,) = keys(house)
+    house.drop("second.json", include=["a/**"])
+    house.run("syncer")
+    (second,) = keys(house) - {first}
+    # The operator gives the first one up before it has begun.
+    for path in (house.root / "ws/hpss_queue").glob(f"{first}.*.json"):
+        document = json.loads(path.read_text())
+        for file in document["files"]:
+            file |= {"outcome": "abandoned", "why": {"code": "ABANDONED", "text": "given up"}}
+        path.unlink()
+        (house.root / "ws/reaper_queue" / path.name).write_text(json.dumps(document))
+    house.run()
+    assert {line["outcome"] for line in manifest(house, first).values()} == {"abandoned"}
+    assert {line["outcome"] for line in manifest(house, second).values()} == {"delivered"}
+    assert sorted(recalled(house)) == [f"{SOURCE}/a/one", f"{SOURCE}/a/two"]
+
+
+def test_two_requests_with_other_content_for_one_destination_do_not_overwrite_each_other(house):
+    house.archive("/home/projects/other/one", b"O" * 100, volumes=("AG0003",))
+    house.drop("first.json", include=["a/one"])
+    house.run("syncer")
+    house.drop("second.json", source="/home/projects/other", destination=f"{DESTINATION}/a")
+    house.run()
+    (why,) = house.whys("quarantine/syncer").values()
+    assert why["code"] == "DESTINATION-CLAIMED"
+    assert house.delivered() == {"a/one": b"1" * 100}
+
+
+def test_of_two_that_are_planned_at_the_same_moment_one_sees_the_other(house, monkeypatch):
+    """The second commits while the first one still builds its units."""
+    house.drop("first.json")
+    write_index = syncer.Syncer._write_index
+    once = []
+
+    def interrupted(self, key, staged):
+        if not once:
+            once.append(key)
+            house.drop("second.json")
+            house.component("syncer", None).step()
+        return write_index(self, key, staged)
+
+    monkeypatch.setattr(syncer.Syncer, "_write_index", interrupted)
+    house.run()
+    assert sorted(recalled(house)) == sorted(house.hpss.files)
+    outcomes = sorted({line["outcome"] for line in manifest(house, key).values()} for key in keys(house))
+    assert sorted(map(sorted, outcomes)) == [["delivered"], ["proven"]]
+
+
+# --- listings of the destination ----------------------------------------------------------------------------------
+
+
+def test_each_directory_is_listed_once_in_a_measured_pace_and_of_a_tree_that_is_not_there_only_the_top(house):
+    clock = FakeClock()
+    for number in range(10):
+        there(house, f"d{number}/x", b"x")
+    destination = Destination(house.globus, clock, "destination", age=60, per_second=20)
+    began = clock.uptime()
+    for _ in range(2):
+        for number in range(10):
+            assert set(destination.listing(f"{DESTINATION}/d{number}", DESTINATION)) == {"x"}
+            assert destination.listing(f"{DESTINATION}/no{number}/deep/er", DESTINATION) == {}
+    assert destination.calls == 11
+    assert clock.uptime() - began >= 10 / 20 - 0.01
+    nowhere = Destination(house.globus, clock, "destination", age=60, per_second=20)
+    for number in range(10):
+        assert nowhere.listing(f"/nowhere/{number}/x", "/nowhere") == {}
+    assert nowhere.calls == 1
+
+
+# --- the law ------------------------------------------------------------------------------------------------------
+
+sizes = st.integers(0, 3)
+moments = st.integers(0, 3)
+remotes = st.none() | st.builds(Remote, sizes, st.none() | moments.map(float))
+vouchers = st.none() | st.builds(
+    Vouched,
+    request=st.just("k"),
+    size=sizes,
+    mtime=st.none() | moments,
+    written=st.sampled_from(["w0", "w1"]),
+    archive_hash=st.just(""),
+    delivered_at=st.just(""),
+)
+
+
+@given(sizes, st.sampled_from(["w0", "w1"]), st.sets(moments), remotes, vouchers, st.booleans())
+def test_nothing_is_left_out_or_overwritten_without_a_reason(size, written, times, remote, vouched, is_unproven):
+    verdict = presence.judge(
+        size=size, written=written, times=times, remote=remote, vouched=vouched, is_unproven=is_unproven
+    )
+    as_left = (
+        remote is not None
+        and vouched is not None
+        and remote.mtime is not None
+        and (remote.size, remote.mtime) == (vouched.size, vouched.mtime)
+    )
+    if verdict == "proven":
+        assert as_left
+        assert (vouched.size, vouched.written) == (size, written)
+    if verdict == "present":
+        assert (remote.size, remote.mtime in times) == (size, True)
+        assert not is_unproven
+    if verdict == "update":
+        assert as_left
+    if verdict == "absent":
+        assert remote is None or is_unproven
+    if remote is not None and not as_left and not is_unproven:
+        assert verdict in {"present", "conflict"}
+
+
+def test_a_date_without_a_zone_may_mean_two_moments_in_the_hour_that_comes_twice():
+    twice = presence.times_of("2020-11-01T01:30:00", "America/Los_Angeles")
+    assert len(twice) == 2
+    assert twice[1] - twice[0] == 3600
+    assert len(presence.times_of("2020-07-01T01:30:00", "America/Los_Angeles")) == 1
+    assert presence.times_of("2020-07-01T01:30:00", "UTC") == (1593567000,)
+    assert presence.times_of("", "UTC") == ()
