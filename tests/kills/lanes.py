@@ -48,7 +48,7 @@ EMPTY = (
     *(f"quarantine/{component}" for component in STAGES),
 )  # fmt: skip
 # Different each time.
-OF_THE_MOMENT = ("retrieved_at", "delivered_at", "globus_task")
+OF_THE_MOMENT = ("listed_at", "retrieved_at", "delivered_at", "globus_task", "chain")
 
 
 def uuid_of(key):

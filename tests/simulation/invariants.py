@@ -6,13 +6,17 @@ of tacc-sync but the decoders of its documents.
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 from sim_disk import Dir, File, SimDisk, hash_of
 from world import DESTINATION, FOREIGN, SOURCE, Process, SimClock, SimHost, Violation, origin
 
 from tacc_sync.operator.check import Checker
+from tacc_sync.rules import certificate
 from tacc_sync.rules.documents import Request, Work
 from tacc_sync.rules.identity import parse_unit
+from tacc_sync.rules.manifest_chain import ManifestCheck
 from tacc_sync.rules.route import CLAIMABLE, COMPONENTS, QUARANTINE, UNIT_QUEUES
 from tacc_sync.workspace import layout
 
@@ -303,7 +307,38 @@ def check_all_delivered(world, requests=1):
         plan = survey.requests[key][1].plan
         if len(lines) != plan.files or "manifest-sha512.txt" not in directory:
             broken(6, f"the manifest of {key} has {len(lines)} lines for {plan.files} files")
+        _certified(key, directory)
+    _chained(root_of(world, layout.CHAIN), requests)
     check_tasks(world)
+
+
+def _certified(key, directory):
+    """The certificate is that of the files beside it."""
+    found, flaws = certificate.decode(directory[certificate.CERTIFICATE].content)
+    if flaws:
+        broken(2, f"the certificate of {key}: {flaws[0]}")
+    for name, sealed in found.files.items():
+        place, _, last = name.rpartition("/")
+        entries = directory[place].entries if place else directory
+        if last not in entries or hashlib.sha512(entries[last].content).hexdigest() != sealed.sha512:
+            broken(3, f"{name} of {key} is not what its certificate says")
+    check = ManifestCheck(found)
+    for line in directory[certificate.MANIFEST].content.splitlines(keepends=True):
+        flaws += check.line(line)
+    flaws += check.end()
+    if flaws:
+        broken(3, f"the manifest of {key}: {flaws[0]}")
+
+
+def _chained(entries, requests):
+    """One certificate a request, without a gap, each naming the one before it."""
+    contents = [entries[name].content for name in sorted(entries)]
+    if sorted(entries) != [f"{number:08d}.json" for number in range(1, requests + 1)]:
+        broken(3, f"the chain of certificates for {requests} requests: {sorted(entries)}")
+    for number, content in enumerate(contents, 1):
+        before = contents[number - 2] if number > 1 else None
+        for flaw in certificate.flaws_of_order(number, content, before, None, content, f"certificate {number}"):
+            broken(3, str(flaw))
 
 
 def check_tasks(world):

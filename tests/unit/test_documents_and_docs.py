@@ -9,8 +9,18 @@ import msgspec
 import pytest
 
 from tacc_sync import config
-from tacc_sync.pipeline import finisher, syncer
-from tacc_sync.rules import completion, documents, legacy, liveness, ownership, route, validity
+from tacc_sync.pipeline import syncer
+from tacc_sync.rules import (
+    certificate,
+    completion,
+    documents,
+    legacy,
+    liveness,
+    manifest_chain,
+    ownership,
+    route,
+    validity,
+)
 from tacc_sync.rules.settings import Settings
 from tacc_sync.workspace import layout, queues
 
@@ -234,6 +244,11 @@ DOCUMENTS = {
     "Observation": liveness.Seen,
     "Format": layout.Format,
     "Identity": ownership.Owner,
+    "Certificate": certificate.Certificate,
+    "Previous": certificate.Previous,
+    "Count": certificate.Count,
+    "Chained": certificate.Chained,
+    "Sealed": certificate.Sealed,
 }
 
 
@@ -250,8 +265,14 @@ def test_each_field_of_the_manifest_is_described():
     )  # fmt: skip
     (line,) = completion.manifest_lines(work)
     text = section(text_of("docs/workspace.md"), "### The manifest")
-    assert {bare(row[0]) for row in tables(text)[0]} == {*line, "kind"}
-    for name in (finisher.MANIFEST, finisher.CHECKSUMS, syncer.ADMITTED):
+    assert {bare(row[0]) for row in tables(text)[0]} == {"line", *line, "kind", "chain"}
+    for name in (
+        certificate.MANIFEST,
+        certificate.CHECKSUMS,
+        certificate.CERTIFICATE,
+        certificate.SIGNATURE,
+        syncer.ADMITTED,
+    ):
         assert f"`{name}`" in text_of("docs/workspace.md")
 
 
@@ -297,7 +318,9 @@ def test_an_example_can_be_read(kind, content):
             assert legacy.is_legacy_request(documents.fields_of(content))
             assert legacy.convert_request(content, "/home/projects/demo", "/ranch/demo").pattern_rules == "globset"
         case "manifest":
-            assert "outcome" in json.loads(content)
+            line = json.loads(content)
+            body = content.rpartition(b',"chain":"')[0] + b"}"
+            assert line["chain"] == manifest_chain.link("f8c7f5f6-d70a-4d05-8a84-5d6b0b2f2b6e", body)
         case _:
             pytest.fail(kind)
 

@@ -134,6 +134,13 @@ def test_a_finished_request_without_manifest(done):
     assert broken(done) == {"MANIFEST-MISSING"}
 
 
+@pytest.mark.parametrize("place", ["*/certificate.json", "chain/00000001.json"])
+def test_a_finished_request_without_its_certificate(done, place):
+    (path,) = (done.root / "ws/finished").glob(place)
+    path.unlink()
+    assert broken(done) == {"CERTIFICATE-MISSING"}
+
+
 def test_a_finished_request_whose_result_is_wrong(done):
     (path,) = (done.root / "ws/finished").glob("*/request.json")
     edit(path, lambda request: request["result"].update(delivered_files=5))

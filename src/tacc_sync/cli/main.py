@@ -33,6 +33,8 @@ COMMANDS = {
     "unhold": "control_commands",
     "fence": "control_commands",
     "check": "check_command",
+    "verify-certificate": "certificate_commands",
+    "sign": "certificate_commands",
     "testbed": "testbed_commands",
 }
 SIGPIPE_EXIT = 141
@@ -51,7 +53,7 @@ class Commands(click.Group):
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
-        command = getattr(import_module(f"tacc_sync.cli.{module}"), cmd_name)
+        command = getattr(import_module(f"tacc_sync.cli.{module}"), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

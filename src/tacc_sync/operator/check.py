@@ -21,17 +21,18 @@ from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.interface import Host
 from tacc_sync.rules import audit, documents, identity, sanity
 from tacc_sync.rules.audit import Finding, Reading, RequestFacts, SumOfRequest, UnitFacts, Vacant
+from tacc_sync.rules.certificate import CERTIFICATE, CHECKSUMS, MANIFEST
 from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Request
 from tacc_sync.rules.faults import OperatorFault
 from tacc_sync.rules.identity import SUFFIX, UnitName, is_worker, request_key
 from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
-from tacc_sync.workspace import layout, ownership, queues
+from tacc_sync.workspace import chain, layout, ownership, queues
 from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import HEARTBEAT, STAGING, TURN
 
 READINGS = 12
 PAUSE = 0.25
-MANIFESTS = ("manifest.jsonl", "manifest-sha512.txt")
+MANIFESTS = (MANIFEST, CHECKSUMS)
 ADMITTED = "admitted.json"
 
 
@@ -171,6 +172,9 @@ class Checker:
             if facts is not None:
                 facts.finished = True
                 facts.has_manifest = all(self._disk.status(f"{layout.finished(key)}/{name}") for name in MANIFESTS)
+                number = facts.result.certificate if facts.result else 0
+                certified = (f"{layout.finished(key)}/{CERTIFICATE}", chain.entry(number))
+                facts.has_certificate = all(self._disk.status(path) is not None for path in certified)
                 _keep(found, facts)
         return list(found.values())
 

@@ -1,4 +1,4 @@
-"""The finisher: when each of a request's work units is found in finished, writes the manifest and moves the request
+"""The finisher: when each of a request's work units is found in finished, writes the proofs and moves the request
 there.
 
 Guarantee: finished on positive evidence only: every unit of the plan is looked up by its name, and every file of it
@@ -6,23 +6,18 @@ is settled. What lies in quarantine blocks the request visibly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import msgspec
-
+from tacc_sync.pipeline.proofs import Proofs
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import completion
-from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Result, Work
+from tacc_sync.rules.certificate import Count
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Result
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import SUFFIX
-from tacc_sync.rules.patience import to_iso
-from tacc_sync.rules.progress import Standing
 from tacc_sync.rules.route import COMPONENTS, REQUEST_QUEUE
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.quarantine import quarantine_stranger
 
-MANIFEST = "manifest.jsonl"
-CHECKSUMS = "manifest-sha512.txt"
+NOTHING = Count(files=0, bytes=0)
 
 
 class Finisher:
@@ -96,12 +91,8 @@ class Finisher:
             return Waits("another worker's move", moving=True)
         request = queues.request_of(bench.disk, claimed)
         bench.home.beat(doing=f"writes the manifest of {key}")
-        standing = Standing()
-        directory = layout.finished(key)
-        # The listing was a hint; each unit is now opened by its name.
         try:
-            bench.home.put(f"{directory}/{MANIFEST}", self._manifest(request, key, standing))
-            bench.home.put(f"{directory}/{CHECKSUMS}", self._checksums(request, key))
+            written = Proofs(bench.home, request, key).write()
         except NewerDocument:
             bench.home.pass_on(claimed, REQUEST_QUEUE)
             return None
@@ -109,56 +100,30 @@ class Finisher:
             quarantine_stranger(bench.home, claimed, "finisher", fault)
             bench.report("request_quarantined", component="finisher", request=key, code=fault.code, text=fault.text)
             return Moved(f"quarantined request {key}")
+        delivered, abandoned = (written.outcomes.get(outcome, NOTHING) for outcome in ("delivered", "abandoned"))
+        there = [written.outcomes.get(outcome, NOTHING) for outcome in ("proven", "present")]
         request.result = Result(
-            finished_at=to_iso(bench.home.clock.now()),
-            delivered_files=standing.delivered.files,
-            delivered_bytes=standing.delivered.bytes,
-            abandoned_files=standing.abandoned.files,
-            abandoned_bytes=standing.abandoned.bytes,
-            there_files=standing.there.files,
-            there_bytes=standing.there.bytes,
+            finished_at=written.finished_at,
+            delivered_files=delivered.files,
+            delivered_bytes=delivered.bytes,
+            abandoned_files=abandoned.files,
+            abandoned_bytes=abandoned.bytes,
+            there_files=sum(count.files for count in there),
+            there_bytes=sum(count.bytes for count in there),
+            certificate=written.number,
         )
         bench.home.put_document(claimed, request)
-        bench.home.move(claimed, f"{directory}/request.json")
+        bench.home.move(claimed, f"{layout.finished(key)}/request.json")
         self._plans.pop(key, None)
         bench.report(
             "request_finished",
             component="finisher",
             request=key,
-            files=standing.delivered.files,
-            bytes=standing.delivered.bytes,
-            there=standing.there.files,
-            abandoned=standing.abandoned.files,
+            files=delivered.files,
+            bytes=delivered.bytes,
+            there=sum(count.files for count in there),
+            abandoned=abandoned.files,
+            certificate=written.number,
             warnings=request.plan.warnings if request.plan else [],
         )
         return Moved(f"finished request {key}")
-
-    def _works(self, request: Request, key: str) -> Iterator[Work]:
-        for unit in sorted(request.plan.units if request.plan else ()):
-            work = queues.work_of(self._bench.disk, f"{layout.finished(key)}/{unit}{SUFFIX}")
-            if not completion.is_settled(work):
-                raise WorkFault(
-                    "UNIT-UNSETTLED",
-                    f"{unit} lies in finished, but not all of its files are delivered or given up",
-                    f"move it back to {layout.quarantine('finisher')}/ and release it",
-                )
-            yield work
-
-    def _manifest(self, request: Request, key: str, standing: Standing) -> Iterator[bytes]:
-        encoder = msgspec.json.Encoder()
-        for work in self._works(request, key):
-            standing.add(work, quarantined=False)
-            yield b"".join(encoder.encode(line) + b"\n" for line in completion.manifest_lines(work))
-        for strange in request.plan.strange if request.plan else ():
-            line = {
-                "source": strange.path,
-                "outcome": "not carried",
-                "kind": strange.kind,
-                "why": strange.text,
-            }
-            yield encoder.encode(line) + b"\n"
-
-    def _checksums(self, request: Request, key: str) -> Iterator[bytes]:
-        for work in self._works(request, key):
-            lines = (completion.checksum_line(file, request.destination) for file in work.files)
-            yield "".join(line for line in lines if line).encode()

@@ -108,3 +108,4 @@ def _take_result(file: File, lender: Work | None) -> None:
     file.outcome = "proven"
     file.vouched_by = theirs.vouched_by or vouched.request
     file.hashes, file.archive_hash, file.mtime = vouched.hashes, vouched.archive_hash, vouched.mtime
+    file.receipt = vouched.receipt

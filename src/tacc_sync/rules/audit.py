@@ -61,6 +61,7 @@ class RequestFacts:
     result: Result | None = None
     finished: bool = False
     has_manifest: bool = False
+    has_certificate: bool = False
     copies: int = 1
     admitted: bool = True
 
@@ -238,6 +239,9 @@ def _requests(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> Iterat
                 yield _broken("UNIT-MISSING", unit, f"planned by request {request.key}, and nowhere", restore)
         if request.finished and not request.has_manifest:
             yield _broken("MANIFEST-MISSING", request.path, "the request is finished without a manifest", restore)
+        if request.finished and request.result and request.result.certificate and not request.has_certificate:
+            text = f"certificate {request.result.certificate} is not beside it, or not in the chain"
+            yield _broken("CERTIFICATE-MISSING", request.path, text, "restore the one from the other")
         if not request.admitted:
             text = f"finished/{request.key}/admitted.json does not say that this request owns its id"
             yield _broken("REQUEST-UNADMITTED", request.path, text, restore)

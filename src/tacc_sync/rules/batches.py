@@ -75,6 +75,7 @@ def _file_there(selection: Selection, there: There) -> File:
     if (vouched := there.vouched) is not None:
         file.outcome, file.vouched_by = "proven", vouched.request
         file.hashes, file.archive_hash, file.mtime = vouched.hashes, vouched.archive_hash, vouched.mtime
+        file.receipt = vouched.receipt
     return file
 
 

@@ -14,6 +14,10 @@ from tacc_sync.rules.documents import File, Plan, Work
 SETTLED = frozenset({"delivered", "abandoned", "proven", "present"})
 
 
+# Their bytes are known to be at the destination.
+PROVEN = frozenset({"delivered", "proven"})
+
+
 def missing_units(plan: Plan, finished: set[str]) -> list[str]:
     """The units of the plan that are not among the finished ones."""
     return [unit for unit in plan.units if unit not in finished]
@@ -41,7 +45,9 @@ def manifest_lines(work: Work) -> Iterator[dict[str, Any]]:
             "offset": file.offset,
             "archive_hash": file.archive_hash or None,
             "hashes": file.hashes,
+            "vouched": vouchers(file),
             "proof_of_retrieval": file.proof or None,
+            "listed_at": work.created_at or None,
             "retrieved_at": file.retrieved_at or None,
             "outcome": file.outcome,
             "why": file.why.code + ": " + file.why.text if file.why and file.outcome == "abandoned" else None,
@@ -56,15 +62,12 @@ def manifest_lines(work: Work) -> Iterator[dict[str, Any]]:
         }
 
 
-def checksum_line(file: File, destination_root: str) -> str | None:
-    """A line that `sha512sum -c` takes in the destination directory; None for a file that is not proven to be there.
-
-    coreutils escapes backslash, newline and carriage return in names, and marks such a line by a leading backslash.
-    """
-    sha512 = file.hashes.get("sha512")
-    if file.outcome not in {"delivered", "proven"} or sha512 is None:
-        return None
-    name = file.destination.removeprefix(destination_root.rstrip("/") + "/")
-    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    mark = "\\" if escaped != name else ""
-    return f"{mark}{sha512}  {escaped}\n"
+def vouchers(file: File) -> dict[str, list[str]]:
+    """Who says that a file's hashes are its own, by algorithm: the archive, our reading of the copy in the buffer, and
+    Globus' record of the delivered file."""
+    found = {}
+    for algorithm, digest in file.hashes.items():
+        value = f"{algorithm}:{digest}"
+        said = (("archive", file.archive_hash == value), ("buffer", True), ("destination", file.receipt == value))
+        found[algorithm] = [who for who, agrees in said if agrees]
+    return found

@@ -98,6 +98,7 @@ class Result(Struct, kw_only=True):
     abandoned_bytes: int = 0
     there_files: int = 0
     there_bytes: int = 0
+    certificate: int = 0
 
 
 @readable

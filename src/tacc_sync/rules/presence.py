@@ -37,6 +37,7 @@ class Vouched:
     archive_hash: str
     delivered_at: str
     hashes: dict[str, str] = field(default_factory=dict)
+    receipt: str = ""
 
 
 def judge(

@@ -85,6 +85,7 @@ def vouched_by(key: str, file: File) -> Vouched:
         archive_hash=file.archive_hash,
         delivered_at=file.delivered_at,
         hashes=file.hashes,
+        receipt=file.receipt,
     )
 
 

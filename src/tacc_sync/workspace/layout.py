@@ -38,6 +38,8 @@ UNBORN = "new~"
 WHY = ".why.json"
 
 INDEX = "index."
+# The certificates of all finished requests, in the order in which they were written.
+CHAIN = f"{FINISHED}/chain"
 
 PART = ".part"
 
@@ -49,6 +51,7 @@ DIRECTORIES = (
     # What was never planned and given up by the operator, and units of the earlier tacc-sync that were taken over.
     f"{FINISHED}/rejected",
     f"{FINISHED}/adopted",
+    CHAIN,
     QUARANTINE,
     *(f"{QUARANTINE}/{component}" for component in COMPONENTS),
     CLAIMS,

@@ -1,0 +1,1 @@
+"""The operator's ssh key, by `ssh-keygen`."""
