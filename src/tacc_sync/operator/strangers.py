@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tacc_sync.operator import places
-from tacc_sync.rules import documents, identity, legacy
+from tacc_sync.rules import certificate, documents, identity, legacy
 from tacc_sync.rules.documents import BadDocument
 from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.route import REQUEST_QUEUE, UNIT_QUEUES
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 
-OF_A_REQUEST = frozenset({"admitted.json", "request.json", "manifest.jsonl", "manifest-sha512.txt"})
+OF_A_REQUEST = frozenset({
+    "admitted.json", "request.json", certificate.MANIFEST, certificate.CHECKSUMS, certificate.CERTIFICATE,
+    certificate.SIGNATURE, certificate.BAG,
+})  # fmt: skip
 
 
 def strangers(disk: Disk) -> tuple[list[str], list[str]]:
@@ -40,6 +43,7 @@ def _elsewhere(disk: Disk) -> list[str]:
         layout.RESTS: lambda name: _is_mark(name, "~"),
         layout.LOANS: lambda name: identity.parse_unit(name) is not None,
         layout.SLOTS: lambda name: identity.parse_unit(name) is not None,
+        layout.CHAIN: lambda name: queues.is_number(name.removesuffix(SUFFIX)) and name.endswith(SUFFIX),
     }
     for key in places.finished_keys(disk):
         ours[layout.finished(key)] = _is_of_a_request
