@@ -280,6 +280,7 @@ def test_each_place_of_the_workspace_is_described():
     text = section(text_of("docs/workspace.md"), "## Directories and files")
     for name in (
         *layout.DIRECTORIES,
+        layout.CHAIN,
         layout.CONFIG,
         layout.FORMAT_FILE,
         layout.IDENTITY,

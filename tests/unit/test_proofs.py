@@ -265,15 +265,6 @@ def test_two_finishers_at_once_have_different_numbers(desk, tmp_path):
     assert verify(desk.root / "ws/finished" / key).flaws == []
 
 
-def test_a_workspace_from_before_there_were_certificates_begins_its_chain(tmp_path):
-    desk = Desk(tmp_path)
-    (desk.root / "ws/finished/chain").rmdir()
-    desk.fill(2)
-    desk.drop()
-    desk.run()
-    assert verify(the_directory(desk)).flaws == []
-
-
 def test_a_fenced_finisher_adds_nothing_to_the_chain(desk):
     home = desk.bench("finisher").home
     desk.disk.rename(home.path, f"{home.path}-gone")

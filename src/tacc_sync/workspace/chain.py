@@ -52,7 +52,6 @@ def append(home: Home, path: str, make: Callable[[int, Previous | None], bytes])
     and again as long as others are faster."""
     disk = home.disk
     if disk.status(layout.CHAIN) is None:
-        # A workspace from before there were certificates.
         make_directory(disk, layout.CHAIN)
         disk.sync(FINISHED)
     number = max(numbers(disk), default=0) + 1

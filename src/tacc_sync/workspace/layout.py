@@ -38,7 +38,7 @@ UNBORN = "new~"
 WHY = ".why.json"
 
 INDEX = "index."
-# The certificates of all finished requests, in the order in which they were written.
+# The certificates of all finished requests, in the order in which they were written; made with the first of them.
 CHAIN = f"{FINISHED}/chain"
 
 PART = ".part"
@@ -51,7 +51,6 @@ DIRECTORIES = (
     # What was never planned and given up by the operator, and units of the earlier tacc-sync that were taken over.
     f"{FINISHED}/rejected",
     f"{FINISHED}/adopted",
-    CHAIN,
     QUARANTINE,
     *(f"{QUARANTINE}/{component}" for component in COMPONENTS),
     CLAIMS,
@@ -98,6 +97,7 @@ def open_workspace(disk: Disk) -> Format:
     found = _read_format(disk)
     for directory in DIRECTORIES:
         must_be_directory(disk, directory)
+    must_be_directory(disk, CHAIN, may_be_missing=True)
     return found
 
 
