@@ -77,7 +77,7 @@ requirements: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	    pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-	    --all-extras --group dev pyproject.toml -o requirements-dev.txt
+	    --extra testbed --group dev pyproject.toml -o requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .venv-* demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

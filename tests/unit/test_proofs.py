@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bagit
 import pytest
 from desk import Desk
 from dying_disk import Deaths, Died, DyingDisk
@@ -290,7 +291,6 @@ def test_the_bag_is_one_when_the_tree_is_its_payload(desk, done, tmp_path):
 
 
 def test_a_validator_of_others_takes_the_bag(desk, done, tmp_path):
-    bagit = pytest.importorskip("bagit", reason="the validator of the Library of Congress is not installed")
     shutil.copytree(done / "bag", tmp_path / "bag")
     shutil.copytree(desk.root / "tacc/ranch/demo", tmp_path / "bag/data")
     bag = bagit.Bag(str(tmp_path / "bag"))

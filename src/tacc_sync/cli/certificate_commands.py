@@ -9,7 +9,7 @@ import click
 from tacc_sync.cli.edges import Edges
 from tacc_sync.cli.talk import as_json as json_option
 from tacc_sync.cli.talk import pass_edges, say, show, show_json
-from tacc_sync.operator.find import finished_request
+from tacc_sync.operator.find import key_of
 from tacc_sync.operator.hands import hands
 from tacc_sync.operator.verify import Verdict, directories, verify, verify_chain
 from tacc_sync.operator.words import counted, files, size
@@ -73,7 +73,7 @@ def sign(edges: Edges, request: str, key: str) -> None:
     Example:
       tacc-sync sign f8c7f5f6d70a --key ~/.ssh/id_ed25519
     """
-    found = finished_request(edges.disk, request)
+    found = key_of(edges.disk, request)
     directory = Path(edges.disk.root, layout.finished(found))
     verdict = verify(directory)
     if verdict.flaws:
@@ -92,7 +92,7 @@ def _directory(edges: Edges, name: str) -> Path:
         if not path.is_dir():
             raise OperatorFault("REQUEST-UNKNOWN", f"there is no directory {name}", "name one of finished/", EX_USAGE)
         return path
-    return Path(edges.disk.root, layout.finished(finished_request(edges.disk, name)))
+    return Path(edges.disk.root, layout.finished(key_of(edges.disk, name)))
 
 
 def _tell(verdict: Verdict) -> None:

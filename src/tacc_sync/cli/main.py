@@ -35,6 +35,8 @@ COMMANDS = {
     "check": "check_command",
     "verify-certificate": "certificate_commands",
     "sign": "certificate_commands",
+    "history": "history_commands",
+    "export": "history_commands",
     "testbed": "testbed_commands",
 }
 SIGPIPE_EXIT = 141

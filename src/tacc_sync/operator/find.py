@@ -1,4 +1,4 @@
-"""Which finished request does a person mean?
+"""Which request in finished does a person mean?
 
 Guarantee: nothing is changed. Fails with `OperatorFault` REQUEST-UNKNOWN, and `OSError`.
 """
@@ -13,8 +13,9 @@ from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 
 
-def finished_request(disk: Disk, name: str) -> str:
-    """The key of the one finished request whose id begins so, or that has this label."""
+def key_of(disk: Disk, name: str) -> str:
+    """The key of the one request whose id begins so, or that has this label, among those that have a directory in
+    finished."""
     layout.open_workspace(disk)
     keys = places.finished_keys(disk)
     wanted = request_key(name)

@@ -28,12 +28,18 @@ def is_settled(work: Work) -> bool:
     return all(file.outcome in SETTLED for file in work.files)
 
 
-def manifest_lines(work: Work) -> Iterator[dict[str, Any]]:
-    """One record a file, in the order of the unit."""
-    attempts = dict.fromkeys(range(len(work.files)), 0)
+def attempts(work: Work) -> list[int]:
+    """How many tasks had each file of a unit."""
+    counts = [0] * len(work.files)
     for task in work.tasks:
         for item in task.items:
-            attempts[item] += 1
+            counts[item] += 1
+    return counts
+
+
+def manifest_lines(work: Work) -> Iterator[dict[str, Any]]:
+    """One record a file, in the order of the unit."""
+    tasks = attempts(work)
     for index, file in enumerate(work.files):
         yield {
             "source": file.path,
@@ -54,7 +60,7 @@ def manifest_lines(work: Work) -> Iterator[dict[str, Any]]:
             "globus_task": file.task_id or None,
             "receipt": file.receipt or None,
             "delivered_at": file.delivered_at or None,
-            "transfer_attempts": attempts[index],
+            "transfer_attempts": tasks[index],
             "rounds": work.round,
             "mtime": file.mtime,
             "vouched_by": file.vouched_by or None,
