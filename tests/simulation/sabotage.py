@@ -6,6 +6,7 @@ A saboteur gets pytest's monkeypatch. The searches are the same as in the other 
 from __future__ import annotations
 
 import itertools
+import re
 from contextlib import contextmanager
 from functools import partial
 
@@ -37,8 +38,8 @@ from tacc_sync.pipeline.attempt import attempt
 from tacc_sync.rules import documents, evidence, liveness, patience, retrieval, route, schedule
 from tacc_sync.rules.documents import Work
 from tacc_sync.rules.route import COMPONENTS
+from tacc_sync.workspace import chain, layout, quarantine, queues, recovery, transfer_buffer
 from tacc_sync.workspace import home as homes
-from tacc_sync.workspace import layout, quarantine, queues, recovery, transfer_buffer
 
 Home = homes.Home
 
@@ -98,6 +99,20 @@ def two(component, make, ready, **about):
         return every_two(base, component, limit=1, finish=finish, **{"stride": 3, **about})
 
     run.name = f"every_two: {component}"
+    return run
+
+
+def two_finishers(stride):
+    """Two of them, each with a request whose units are all finished."""
+
+    def run():
+        base = two_requests()
+        Solo(base, "a", BEFORE_FINISHER).run(
+            lambda world: len([path for path, _ in world.ws.below() if re.match(r"finished/.*\.AA", path)]) == 2
+        )
+        return every_two(base, "finisher", stride=stride, limit=1, finish=check_at_rest)
+
+    run.name = "every_two: finishers"
     return run
 
 
@@ -515,6 +530,14 @@ def one_tape():
 
 def twins():
     return a_world(2, 1, twins=True)
+
+
+def two_requests():
+    """For a file each."""
+    world = a_world(2, 1, drop=False)
+    for n, path in enumerate(sorted(world.hpss.files)):
+        world.drop(f"request{n}.json", files=[path])
+    return world
 
 
 # --- saboteurs -------------------------------------------------------------------------------------------------------
@@ -977,6 +1000,32 @@ def records_of_failures_unread(patch):
     patch.setattr(globus_xfer.GlobusXfer, "_settle", unread)
 
 
+def any_number_in_the_chain(patch):
+    put_new = Home.put_new
+
+    def put(self, path, content):
+        if not path.startswith(layout.CHAIN):
+            return put_new(self, path, content)
+        self.put(path, content)
+        return True
+
+    patch.setattr(Home, "put_new", put)
+
+
+def chain_before_certificate(patch):
+    def append(home, path, make):
+        number = max(chain.numbers(home.disk), default=0) + 1
+        if home.disk.status(layout.CHAIN) is None:
+            homes.make_directory(home.disk, layout.CHAIN)
+        while not home.put_new(chain.entry(number), content := make(number, chain._previous(home.disk, number))):
+            number += 1
+        home.put(path, content)
+        return content
+
+    patch.setattr(chain, "append", append)
+
+
+BEFORE_FINISHER = ("syncer", "retriever", "globus_xfer", "reaper")
 WITH_BAD_DELIVERY = partial(a_world, 4, 2, fates=("garbage", "fails half-way"))
 WITH_BAD_FILES = partial(a_world, 4, 2, habits=("zeros", "short"))
 BEFORE_RETRIEVER = ("syncer",)
@@ -1036,6 +1085,11 @@ RULES = {
     "slots: so many tasks at work": (no_slots, [two("globus_xfer", one_slot, BEFORE_GLOBUS)]),
     "slots are given back": (slot_outlives_its_round, [kills()]),
     "admitted.json: an id belongs to one request": (no_admission, [two("syncer", twins, ()), worlds(twins=True)]),
+    "certificates: a number belongs to one": (
+        any_number_in_the_chain,
+        [two_finishers(stride=3)],
+    ),
+    "certificates: beside the manifest before in the chain": (chain_before_certificate, [kills()]),
     "rounds: what is left goes to the tape again": (no_rounds, [undisturbed(WITH_BAD_FILES)]),
     "begun and ended are counted": (deaths_not_counted, [murderous()]),
     "self-kill at half a lease": (no_suicide, [pair("retriever", stride=2, wakes=(3,), first=50)]),
@@ -1075,6 +1129,7 @@ CONTROLS = [
     two("retriever", one_tape, BEFORE_RETRIEVER, stride=31),
     two("globus_xfer", one_slot, BEFORE_GLOBUS, stride=9),
     other_two("globus_xfer settles", "reaper"),
+    two_finishers(stride=29),
     undisturbed(one_slot),
     bystander("retriever"),
     murderous(),

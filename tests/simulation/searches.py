@@ -28,14 +28,14 @@ class Tally:
     found: list[str] = field(default_factory=list)
 
 
-def a_world(files=5, tapes=2, *, seed=1, habits=(), fates=(), twins=False, **changes):
+def a_world(files=5, tapes=2, *, seed=1, habits=(), fates=(), twins=False, drop=True, **changes):
     """A request for several units on several tapes."""
     world = World(make_files(files, tapes, seed), small_settings(**changes))
     world.checker = check
     for n, habit in enumerate(habits):
         world.hpss.habits[sorted(world.hpss.files)[n]] = [habit]
     world.globus.fates = list(fates)
-    for n in range(1 + twins):
+    for n in range(drop * (1 + twins)):
         world.drop(f"request{n}.json", **({"request_id": "0123abcd-4567-4abc-8def-0123456789ab"} if twins else {}))
     return world
 
