@@ -266,6 +266,21 @@ def test_two_finishers_at_once_have_different_numbers(desk, tmp_path):
     assert verify(desk.root / "ws/finished" / key).flaws == []
 
 
+def test_a_certificate_whose_manifest_is_gone_is_followed_by_another_one(desk):
+    """Its finisher died before the request moved, and then somebody touched the manifest."""
+    desk.drop("late.json")
+    desk.run("syncer", "retriever", "globus_xfer", "reaper")
+    (key,) = queues.requests(desk.disk)
+    request = queues.request_of(desk.disk, f"request_queue/{key}.json")
+    home = desk.bench("finisher").home
+    assert [Proofs(home, request, key).write().number for _ in range(2)] == [2, 2]
+    directory = desk.root / "ws/finished" / key
+    edit(directory / "manifest.jsonl", lambda content: content[:-9])
+    assert Proofs(home, request, key).write().number == 3
+    assert verify(directory).flaws == []
+    assert verify_chain(desk.root / "ws/finished/chain").flaws == []
+
+
 def test_a_fenced_finisher_adds_nothing_to_the_chain(desk):
     home = desk.bench("finisher").home
     desk.disk.rename(home.path, f"{home.path}-gone")
