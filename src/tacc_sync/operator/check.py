@@ -120,7 +120,7 @@ class Checker:
             if parsed is not None and queues.is_number(size):
                 reading.reservations.append((parsed, int(size)))
         reading.slots = _parsed(places.names(disk, layout.SLOTS))
-        reading.loans = _parsed(queues.loans(disk))
+        reading.loans = _parsed(places.names(disk, layout.LOANS))
         reading.rests = _parsed(name.rpartition("~")[0] for name in places.names(disk, layout.RESTS))
         self._owner(reading)
         self._directories(reading)
