@@ -161,15 +161,15 @@ def _bytes(survey):
         for index, entry in enumerate(file.doc.files):
             # A file may have grown since it was listed: what was listed is what was promised.
             content = world.hpss.content(entry.path, entry.size)
-            if entry.outcome == "delivered":
+            if entry.outcome in {"delivered", "proven"}:
                 if destination.get(entry.destination) != content:
-                    broken(4, f"{unit} says that {entry.path} is delivered, the destination does not have it ({where})")
+                    broken(4, f"{unit} says that {entry.path} is {entry.outcome}, the destination does not have it ({where})")
             elif entry.outcome == "retrieved" and (unit, index) not in world.hurt:
                 copy = directory.entries.get(f"{index:06d}") if directory is not None else None
                 if copy is None or copy.content != content:
                     what = "missing" if copy is None else "wrong"
                     broken(5, f"the copy of {entry.path} in the buffer ({unit}/{index:06d}) is {what}")
-            if where.startswith("finished/") and entry.outcome not in {"delivered", "abandoned"}:
+            if where.startswith("finished/") and entry.outcome not in {"delivered", "abandoned", "proven"}:
                 broken(4, f"{unit} is finished with {entry.path} {entry.outcome}")
 
 

@@ -20,6 +20,7 @@ from tacc_sync.outside.globus.interface import (
     Collection,
     IdenticalPaths,
     NoSuchDirectory,
+    RemoteEntry,
     TaskView,
     Transferred,
     UnknownTask,
@@ -609,7 +610,18 @@ class SimGlobus:
         return []
 
     def listing(self, collection, path):
-        raise NoSuchDirectory(path)
+        return self._call("listing", path, lambda: self._listed(path.rstrip("/") + "/"))
+
+    def _listed(self, top):
+        found = {}
+        for name, content in self.world.globus.destination.items():
+            if name.startswith(top):
+                name, _, below = name.removeprefix(top).partition("/")
+                # As on the simulated disk, it is always the beginning of time.
+                found[name] = RemoteEntry(name, "dir", 0, 0.0) if below else RemoteEntry(name, "file", len(content), 0.0)
+        if not found:
+            raise NoSuchDirectory(top)
+        return list(found.values())
 
     def collection(self, collection_id):
         return Collection(collection_id, collection_id, "GCSv5_mapped_collection", False, False, False)
