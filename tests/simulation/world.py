@@ -614,9 +614,9 @@ class SimGlobus:
 
     def _listed(self, top):
         found = {}
-        for name, content in self.world.globus.destination.items():
-            if name.startswith(top):
-                name, _, below = name.removeprefix(top).partition("/")
+        for path, content in self.world.globus.destination.items():
+            if path.startswith(top):
+                name, _, below = path.removeprefix(top).partition("/")
                 # As on the simulated disk, it is always the beginning of time.
                 found[name] = RemoteEntry(name, "dir", 0, 0.0) if below else RemoteEntry(name, "file", len(content), 0.0)
         if not found:
