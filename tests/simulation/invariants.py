@@ -163,7 +163,10 @@ def _bytes(survey):
             content = world.hpss.content(entry.path, entry.size)
             if entry.outcome in {"delivered", "proven"}:
                 if destination.get(entry.destination) != content:
-                    broken(4, f"{unit} says that {entry.path} is {entry.outcome}, the destination does not have it ({where})")
+                    broken(
+                        4,
+                        f"{unit} says that {entry.path} is {entry.outcome}, the destination does not have it ({where})",
+                    )
             elif entry.outcome == "retrieved" and (unit, index) not in world.hurt:
                 copy = directory.entries.get(f"{index:06d}") if directory is not None else None
                 if copy is None or copy.content != content:

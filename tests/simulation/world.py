@@ -618,7 +618,9 @@ class SimGlobus:
             if path.startswith(top):
                 name, _, below = path.removeprefix(top).partition("/")
                 # As on the simulated disk, it is always the beginning of time.
-                found[name] = RemoteEntry(name, "dir", 0, 0.0) if below else RemoteEntry(name, "file", len(content), 0.0)
+                found[name] = (
+                    RemoteEntry(name, "dir", 0, 0.0) if below else RemoteEntry(name, "file", len(content), 0.0)
+                )
         if not found:
             raise NoSuchDirectory(top)
         return list(found.values())

@@ -327,9 +327,13 @@ class Syncer:
             fault = BadDocument("request_id", "is in use in this workspace", "leave it out, or write another")
             return self._quarantine_claimed(claimed, fault)
         wanted = self._write_index(key, f"{home.path}/{STAGING}/{stem}/{HPSS_QUEUE}")
-        if not self._move_unless_late(claimed, key, wanted, set(others)):
+        committed = self._move_unless_late(claimed, key, wanted, set(others))
+        if not committed:
             remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
             home.move(claimed, f"{INBOX}/{unique_entry(claimed.rpartition('/')[2], home.host.token())}")
+        if committed is None:
+            return Waits("the turn to choose", due=home.clock.now() + 1, moving=True)
+        if not committed:
             return Moved(f"put request {key} back, as another one for the same files was planned meanwhile")
         publish(home, home.path, stem)
         plan = request.plan or Plan(planned_at="", files=0, bytes=0, units=[])
@@ -346,9 +350,9 @@ class Syncer:
         bench.wake("finisher")
         return Moved(f"planned request {key}: {plan.files} files in {len(plan.units)} units")
 
-    def _move_unless_late(self, claimed: str, key: str, wanted: set[str], known: set[str]) -> bool:
+    def _move_unless_late(self, claimed: str, key: str, wanted: set[str], known: set[str]) -> bool | None:
         """Commit, unless a request that we have not looked at carries some of the same files. Under the turn, so that
-        of two that commit at once one sees the other."""
+        of two that commit at once one sees the other; None when it could not be had."""
         bench, home = self._bench, self._bench.home
         for _ in range(TURNS):
             new = set(queues.requests(bench.disk)) - known
@@ -360,7 +364,7 @@ class Syncer:
                 if ours and known.issuperset(queues.requests(bench.disk)):
                     home.move(claimed, layout.entry(REQUEST_QUEUE, key))
                     return True
-        return False
+        return None
 
     def _write_index(self, key: str, staged: str) -> set[str]:
         """Say which files this request carries itself, for requests that come later; their destinations."""
