@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mounts import Refused
 
-AGENT = str(Path(__file__).with_name("host_agent.py"))
+SIDE = str(Path(__file__).with_name("host_side.py"))
 NEEDED = ("unshare", "bindfs")
 
 
@@ -31,19 +31,19 @@ class Host:
         self._log = Path(log)
         with self._log.open("wb") as errors:
             # --kill-child: it does not outlive us either, should we be killed.
-            self._agent = subprocess.Popen(
-                ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, AGENT, name, str(shared), str(mountpoint)],
+            self._side = subprocess.Popen(
+                ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, SIDE, name, str(shared), str(mountpoint)],
                 env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
-        ready = self._agent.stdout.readline()
+        ready = self._side.stdout.readline()
         if not ready:
             self.close()
             raise Refused(self._log.read_text(errors="replace").strip() or "no namespaces or no FUSE here")
 
     def close(self):
-        for end in (self._agent.stdin, self._agent.stdout):
+        for end in (self._side.stdin, self._side.stdout):
             end.close()
-        self._agent.wait()
+        self._side.wait()
 
     def start(self, command, log, cwd):
         return self._ask(do="start", command=command, log=str(log), cwd=str(cwd))["pid"]
@@ -57,9 +57,9 @@ class Host:
         return {int(pid): status for pid, status in self._ask(do="look")["statuses"].items()}
 
     def _ask(self, **order):
-        self._agent.stdin.write(json.dumps(order).encode() + b"\n")
-        self._agent.stdin.flush()
-        answer = self._agent.stdout.readline()
+        self._side.stdin.write(json.dumps(order).encode() + b"\n")
+        self._side.stdin.flush()
+        answer = self._side.stdout.readline()
         assert answer, f"{self.name} is gone: {self._log.read_text(errors='replace')}"
         return json.loads(answer)
 

@@ -1,6 +1,6 @@
 """The first process of a host of its own: mounts what the hosts share, starts workers and sends them signals.
 
-    unshare --uts --pid --fork --mount-proc python host_agent.py NAME SHARED MOUNTPOINT
+    unshare --uts --pid --fork --mount-proc python host_side.py NAME SHARED MOUNTPOINT
 
 It reads orders and answers them, a JSON object a line each. When its input ends, it ends, and with it everything on this
 host: the kernel takes the other processes of a PID namespace along with the first one.
@@ -58,11 +58,11 @@ class Agent:
 def main(name, shared, mountpoint):
     socket.sethostname(name)
     subprocess.run(["bindfs", "-o", OPTIONS, shared, mountpoint], check=True)
-    agent, pending = Agent(), b""
+    host side, pending = Agent(), b""
     print(json.dumps({"ready": socket.gethostname()}), flush=True)
     while True:
         readable, _, _ = select.select([0], [], [], TICK)
-        agent.reap()
+        host side.reap()
         if not readable:
             continue
         data = os.read(0, 1 << 16)
@@ -71,7 +71,7 @@ def main(name, shared, mountpoint):
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
             order = json.loads(line)
-            print(json.dumps(getattr(agent, order.pop("do"))(**order)), flush=True)
+            print(json.dumps(getattr(host side, order.pop("do"))(**order)), flush=True)
 
 
 main(*sys.argv[1:])
