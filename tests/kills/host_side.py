@@ -21,7 +21,7 @@ OPTIONS = f"{STALE},hard_remove"
 TICK = 0.1
 
 
-class Agent:
+class Orders:
     """The processes of this host."""
 
     def __init__(self):
@@ -58,11 +58,11 @@ class Agent:
 def main(name, shared, mountpoint):
     socket.sethostname(name)
     subprocess.run(["bindfs", "-o", OPTIONS, shared, mountpoint], check=True)
-    host side, pending = Agent(), b""
+    orders, pending = Orders(), b""
     print(json.dumps({"ready": socket.gethostname()}), flush=True)
     while True:
         readable, _, _ = select.select([0], [], [], TICK)
-        host side.reap()
+        orders.reap()
         if not readable:
             continue
         data = os.read(0, 1 << 16)
@@ -71,7 +71,7 @@ def main(name, shared, mountpoint):
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
             order = json.loads(line)
-            print(json.dumps(getattr(host side, order.pop("do"))(**order)), flush=True)
+            print(json.dumps(getattr(orders, order.pop("do"))(**order)), flush=True)
 
 
 main(*sys.argv[1:])
