@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCHES = {
@@ -25,7 +26,7 @@ SEARCHES = {
 }
 
 
-def row(entry: dict[str, object]) -> tuple[str, ...]:
+def row(entry: dict[str, Any]) -> tuple[str, ...]:
     """The cells of a line of the table."""
     seconds = float(str(entry.get("seconds", 0)))
     return (
@@ -50,6 +51,27 @@ def table(rows: list[tuple[str, ...]]) -> str:
     )
 
 
+KINDS = {
+    "boundaries and calls struck in the simulation": ("boundary", "each call"),
+    "schedules of pairs": ("pairs of", "woken at the end"),
+    "random worlds": ("random worlds",),
+    "rules switched off, each noticed": ("sabotage",),
+    "real kills, power losses, disk errors": ("kills", "power loss", "disk errors", "sick disks", "two hosts"),
+    "hostile inputs": ("fuzzer", "hostile"),
+}
+
+
+def summary(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line for each kind of search, and one for all."""
+    found = {kind: {"search": kind, "tried": 0, "violations": 0, "seconds": 0.0} for kind in (*KINDS, "others", "all")}
+    for entry in entries:
+        kind = next((k for k, words in KINDS.items() if any(word in entry["search"] for word in words)), "others")
+        for name in (kind, "all"):
+            for key in ("tried", "violations", "seconds"):
+                found[name][key] += entry[key]
+    return [total for total in found.values() if total["tried"] or total["violations"]]
+
+
 def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -69,6 +91,7 @@ def main() -> int:
         entries = [json.loads(line) for line in log.read_text().splitlines()]
     violations = sum(int(entry["violations"]) for entry in entries)
     print("\n" + table([row(entry) for entry in entries]))
+    print("\n" + table([row(entry) for entry in summary(entries)]))
     print(f"violations {violations}; {(time.monotonic() - began) / 60:.1f} minutes")
     if failed:
         print(f"FAILED: {', '.join(failed)}")
