@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tacc_sync.pipeline import syncer
 from tacc_sync.pipeline.destination import Destination
+from tacc_sync.pipeline.step import Moved
 from tacc_sync.rules import presence
-from tacc_sync.rules.faults import WorldFault
+from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.presence import Remote, Vouched
 
 WRITTEN = "2020-06-01T12:00:00"
@@ -159,6 +160,27 @@ def test_a_destination_that_cannot_be_listed_is_never_taken_for_empty(house):
     with pytest.raises(WorldFault):
         house.component("syncer").step()
     assert house.documents("hpss_queue") == {}
+
+
+def test_a_listing_that_is_refused_is_no_fault_of_the_request_and_holds_up_no_other(house):
+    listing = house.globus.listing
+
+    def refuse(collection, path):
+        if path.startswith(f"{DESTINATION}/refused"):
+            raise WorkFault("GLOBUS-REFUSED", "400: strange")
+        return listing(collection, path)
+
+    house.globus.listing = refuse
+    house.drop("first.json", destination=f"{DESTINATION}/refused")
+    house.drop("second.json")
+    syncer = house.component("syncer")
+    for _ in range(2):
+        assert isinstance(syncer.step(), Moved)
+    with pytest.raises(WorldFault, match="strange"):
+        syncer.step()
+    assert len(house.documents("request_queue")) == 1
+    assert len(house.documents("inbox")) == 1
+    assert house.tree("quarantine") == []
 
 
 # --- two requests at once -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.globus.interface import Globus, NoSuchDirectory
+from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.presence import Remote
 from tacc_sync.rules.validity import is_within
 
@@ -52,6 +53,9 @@ class Destination:
             entries = self._globus.listing(self._collection, directory)
         except NoSuchDirectory:
             entries = []
+        except WorkFault as fault:
+            # The service does not want to list it: that says nothing of the request's files.
+            raise WorldFault(fault.code, fault.text, fault.remedy) from fault
         # What is no file has no size that a file could have.
         found = {
             entry.name: Remote(entry.size, entry.mtime) if entry.kind == "file" else Remote(-1, None)

@@ -31,6 +31,8 @@ from tacc_sync.workspace.recovery import publish, remove_tree, unique_entry
 ADMITTED = "admitted.json"
 # Seconds until a request is listed again whose listing broke off.
 LISTING_PAUSE = 600.0
+# It may be one tree alone of which these are said.
+LISTING_FAULTS = frozenset({"HPSS-LISTING-BROKEN", "GLOBUS-REFUSED"})
 # How often the turn is waited for before a request is put back.
 TURNS = 20
 
@@ -171,7 +173,7 @@ class Syncer:
         except WorkFault as fault:
             return self._quarantine_claimed(claimed, fault)
         except WorldFault as fault:
-            if fault.code != "HPSS-LISTING-BROKEN":
+            if fault.code not in LISTING_FAULTS:
                 raise
             return self._let_rest(claimed, fault)
         return self._plan(claimed, request, chosen, hashes, strange, others)
