@@ -98,7 +98,7 @@ def _claim(home: Home, also: Collection[str]) -> None:
         # Exclusively: of two workspaces that begin on one buffer, one has it.
         _mark(home, home.buffer, owner, exclusively=True)
         must_be_ours(home.disk, home.buffer, also)
-    with home.turn() as ours:
+    with home.turn(0.2) as ours:
         # Another run holds the turn, or held it when it died: the epoch is raised at the next slot that is given.
         if ours:
             try:
