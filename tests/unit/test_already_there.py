@@ -10,6 +10,7 @@ from house import DESTINATION, SOURCE, House
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tacc_sync.operator.check import Checker
 from tacc_sync.pipeline import syncer
 from tacc_sync.pipeline.destination import Destination
 from tacc_sync.pipeline.step import Moved
@@ -47,7 +48,16 @@ def again(house, name="again.json", **fields):
     house.drop(name, **fields)
     house.run()
     (key,) = keys(house) - before
+    checked(house)
     return key
+
+
+def checked(house):
+    """`tacc-sync check` finds that everything adds up."""
+    for component in house._components.values():
+        component._bench.home.leave()
+    house._components.clear()
+    assert Checker(house.disk, house.buffer, house.clock, house.host, 0).check().findings == []
 
 
 def there(house, name, content, mtime=NOON):

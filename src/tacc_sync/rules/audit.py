@@ -252,7 +252,7 @@ def _requests(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> Iterat
                     yield _broken("UNIT-STATE", places[unit][0].path, text, restore)
     for found in sums(reading):
         key = found.request
-        counted = found.delivered + found.abandoned + found.quarantined + found.on_the_way
+        counted = found.there + found.delivered + found.abandoned + found.quarantined + found.on_the_way
         if not found.agrees:
             text = (
                 f"selected are {found.selected.files} files with {found.selected.bytes} bytes, "
@@ -265,7 +265,11 @@ def _requests(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> Iterat
         if request.result is None:
             continue
         result = request.result
-        told = Amount(result.delivered_files + result.abandoned_files, result.delivered_bytes + result.abandoned_bytes)
+        told = (
+            Amount(result.there_files, result.there_bytes)
+            + Amount(result.delivered_files, result.delivered_bytes)
+            + Amount(result.abandoned_files, result.abandoned_bytes)
+        )
         if told != Amount(request.plan.files, request.plan.bytes):
             text = f"it is finished with {told.files} files, {request.plan.files} were selected"
             yield _broken("SUM-WRONG", request.key, text, restore)
