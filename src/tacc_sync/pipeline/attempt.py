@@ -64,11 +64,12 @@ def attempt(world: World, name: str, component: Component, home: Home) -> tuple[
     except Fenced:
         raise
     except OSError as error:
-        if of_os_error(error, name) is None and (refusal := _refusal(world)) is not None:
-            # What is not to be found is not ours, or not mounted: nobody has fenced us.
-            return stand_down(world, name, home, refusal)
-        if of_os_error(error, name) is None and _is_fenced(world, home):
-            raise Fenced(home.name) from error
+        if of_os_error(error, name) is None:
+            if (refusal := _refusal(world)) is not None:
+                # What is not to be found is not ours, or not mounted: nobody has fenced us.
+                return stand_down(world, name, home, refusal)
+            if _is_fenced(world, home):
+                raise Fenced(home.name) from error
         return stand_down(world, name, home, error)
     except Exception as error:  # noqa: BLE001  whatever it is, it is reported, and the claim given back
         return stand_down(world, name, home, error)

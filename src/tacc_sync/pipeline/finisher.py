@@ -9,15 +9,13 @@ from __future__ import annotations
 from tacc_sync.pipeline.proofs import Proofs
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import completion
-from tacc_sync.rules.certificate import Count
+from tacc_sync.rules.certificate import total
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Result
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.route import COMPONENTS, REQUEST_QUEUE
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.quarantine import quarantine_stranger
-
-NOTHING = Count(files=0, bytes=0)
 
 
 class Finisher:
@@ -100,16 +98,17 @@ class Finisher:
             quarantine_stranger(bench.home, claimed, "finisher", fault)
             bench.report("request_quarantined", component="finisher", request=key, code=fault.code, text=fault.text)
             return Moved(f"quarantined request {key}")
-        delivered, abandoned = (written.outcomes.get(outcome, NOTHING) for outcome in ("delivered", "abandoned"))
-        there = [written.outcomes.get(outcome, NOTHING) for outcome in ("proven", "present")]
+        delivered, abandoned, there = (
+            total(written.outcomes, outcomes) for outcomes in ({"delivered"}, {"abandoned"}, completion.THERE)
+        )
         request.result = Result(
             finished_at=written.finished_at,
             delivered_files=delivered.files,
             delivered_bytes=delivered.bytes,
             abandoned_files=abandoned.files,
             abandoned_bytes=abandoned.bytes,
-            there_files=sum(count.files for count in there),
-            there_bytes=sum(count.bytes for count in there),
+            there_files=there.files,
+            there_bytes=there.bytes,
             certificate=written.number,
         )
         bench.home.put_document(claimed, request)
@@ -121,7 +120,7 @@ class Finisher:
             request=key,
             files=delivered.files,
             bytes=delivered.bytes,
-            there=sum(count.files for count in there),
+            there=there.files,
             abandoned=abandoned.files,
             certificate=written.number,
             warnings=request.plan.warnings if request.plan else [],

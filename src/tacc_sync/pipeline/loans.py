@@ -12,9 +12,9 @@ from tacc_sync.pipeline.trouble import cannot_read
 from tacc_sync.rules import completion
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Work
 from tacc_sync.rules.identity import SUFFIX, parse_unit
+from tacc_sync.rules.presence import prove, vouched_by
 from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, REAPER_QUEUE
 from tacc_sync.workspace import layout, queues
-from tacc_sync.workspace.earlier import vouched_by
 
 
 class Loans:
@@ -102,10 +102,5 @@ def _take_result(file: File, lender: Work | None) -> None:
         return
     file.borrowed_from = ""
     theirs = next((each for each in lender.files if each.destination == file.destination), None)
-    if theirs is None or file.outcome != "waiting" or theirs.outcome not in {"delivered", "proven"}:
-        return
-    vouched = vouched_by(lender.unit.partition(".")[0], theirs)
-    file.outcome = "proven"
-    file.vouched_by = theirs.vouched_by or vouched.request
-    file.hashes, file.archive_hash, file.mtime = vouched.hashes, vouched.archive_hash, vouched.mtime
-    file.receipt = vouched.receipt
+    if theirs is not None and file.outcome == "waiting" and theirs.outcome in completion.PROVEN:
+        prove(file, vouched_by(theirs.vouched_by or lender.unit.partition(".")[0], theirs))

@@ -15,7 +15,7 @@ import msgspec
 
 from tacc_sync import __version__
 from tacc_sync.rules import certificate, checksum_lists, completion
-from tacc_sync.rules.certificate import Certificate, Count, Previous, Sealed, Tally
+from tacc_sync.rules.certificate import Certificate, Previous, Sealed, Tally
 from tacc_sync.rules.documents import Request, Work
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import SUFFIX
@@ -25,7 +25,6 @@ from tacc_sync.workspace import chain, layout, queues
 from tacc_sync.workspace.home import Home, make_directory
 
 SOFTWARE = f"tacc-sync {__version__}"
-_NOTHING = Count(files=0, bytes=0)
 
 
 class _Hashed:
@@ -81,10 +80,9 @@ class Proofs:
         manifest = f"{self._directory}/{certificate.MANIFEST}"
         if plan is None or sealed is None or disk.status(manifest) is None:
             return False
-        settled = [standing.outcomes.get(outcome, _NOTHING) for outcome in completion.SETTLED]
         return (
             standing.request_id == request.request_id
-            and sum(count.files for count in settled) == plan.files
+            and certificate.total(standing.outcomes, completion.SETTLED).files == plan.files
             and disk.digest(manifest, ["sha512"])["sha512"] == sealed.sha512
         )
 
@@ -139,7 +137,8 @@ class Proofs:
         make_directory(self._home.disk, f"{self._directory}/{certificate.BAG}")
         self._home.disk.sync(self._directory)
         request = self._request
-        info = certificate.bag_info(request.request_id, request.label, SOFTWARE, finished_at[:10], self._tally.proven)
+        proven = certificate.total(self._tally.outcomes, completion.PROVEN)
+        info = certificate.bag_info(request.request_id, request.label, SOFTWARE, finished_at[:10], proven)
         self._put(certificate.BAG_DECLARATION, lambda: [certificate.bag_declaration()])
         self._put(certificate.BAG_INFO, lambda: [info])
         self._put(certificate.BAG_CHECKSUMS, lambda: self._list(checksum_lists.bag_line))

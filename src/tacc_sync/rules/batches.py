@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tacc_sync.rules.documents import VERSION, File, Why, Work
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import NO_TAPE, THERE, cartridge_label, printable, tape_name, unit_id
+from tacc_sync.rules.presence import prove
 from tacc_sync.rules.selection import Listed, Selection, There
 
 
@@ -72,10 +73,8 @@ def _file(selection: Selection, listed: Listed) -> File:
 def _file_there(selection: Selection, there: There) -> File:
     file = _file(selection, there.listed)
     file.outcome = "present"
-    if (vouched := there.vouched) is not None:
-        file.outcome, file.vouched_by = "proven", vouched.request
-        file.hashes, file.archive_hash, file.mtime = vouched.hashes, vouched.archive_hash, vouched.mtime
-        file.receipt = vouched.receipt
+    if there.vouched is not None:
+        prove(file, there.vouched)
     return file
 
 

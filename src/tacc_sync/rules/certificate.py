@@ -8,12 +8,11 @@ and its line where it has one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from tacc_sync.rules.completion import PROVEN
 from tacc_sync.rules.documents import Struct, encode_any, readable
 
 VERSION = 1
@@ -146,21 +145,11 @@ class Tally:
         who = " ".join(name for name in VOUCHERS if name in said)
         self.vouched[who] = self.vouched.get(who, 0) + 1
 
-    @property
-    def proven(self) -> Count:
-        """What is known to be at the destination."""
-        counts = [count for outcome, count in self.outcomes.items() if outcome in PROVEN]
-        return Count(files=sum(count.files for count in counts), bytes=sum(count.bytes for count in counts))
 
-    @property
-    def delivered(self) -> Count:
-        """What was delivered."""
-        return self.outcomes.get("delivered", Count(files=0, bytes=0))
-
-    @property
-    def abandoned(self) -> Count:
-        """What was given up."""
-        return self.outcomes.get("abandoned", Count(files=0, bytes=0))
+def total(outcomes: Mapping[str, Count], wanted: Collection[str]) -> Count:
+    """The files of these outcomes, added up."""
+    counts = [count for outcome, count in outcomes.items() if outcome in wanted]
+    return Count(files=sum(count.files for count in counts), bytes=sum(count.bytes for count in counts))
 
 
 def entry_of(line: bytes) -> Entry | None:

@@ -12,8 +12,8 @@ from tacc_sync.rules.documents import File, Plan, Work
 
 # Nothing is left to do for a file of these outcomes.
 SETTLED = frozenset({"delivered", "abandoned", "proven", "present"})
-
-
+# They were at the destination without a task of their own request.
+THERE = frozenset({"proven", "present"})
 # Their bytes are known to be at the destination.
 PROVEN = frozenset({"delivered", "proven"})
 

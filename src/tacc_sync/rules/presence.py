@@ -13,6 +13,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from tacc_sync.rules.documents import File
+
 # absent: nothing is there, or only what an unproven task of ours left. update: what we delivered is there, the archive
 # has changed since. conflict: what is there differs from the archive, and from what we left.
 Verdict = Literal["absent", "proven", "present", "update", "conflict"]
@@ -38,6 +40,27 @@ class Vouched:
     delivered_at: str
     hashes: dict[str, str] = field(default_factory=dict)
     receipt: str = ""
+
+
+def vouched_by(request: str, file: File) -> Vouched:
+    """What a file that `request` has delivered says of its destination."""
+    return Vouched(
+        request=request,
+        size=file.size,
+        mtime=file.mtime,
+        written=file.written,
+        archive_hash=file.archive_hash,
+        delivered_at=file.delivered_at,
+        hashes=file.hashes,
+        receipt=file.receipt,
+    )
+
+
+def prove(file: File, vouched: Vouched) -> None:
+    """Note that a delivery proves that a file is at the destination."""
+    file.outcome, file.vouched_by = "proven", vouched.request
+    file.hashes, file.archive_hash, file.mtime = vouched.hashes, vouched.archive_hash, vouched.mtime
+    file.receipt = vouched.receipt
 
 
 def judge(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tacc_sync.rules.completion import THERE
 from tacc_sync.rules.documents import File, Work
 
 
@@ -63,6 +64,6 @@ def class_of(file: File, *, quarantined: bool) -> str:
     """The class of the sum law that a file belongs to."""
     if file.outcome in {"delivered", "abandoned"}:
         return file.outcome
-    if file.outcome in {"proven", "present"}:
+    if file.outcome in THERE:
         return "there"
     return "quarantined" if quarantined else "on_the_way"

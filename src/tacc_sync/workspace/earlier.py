@@ -14,9 +14,9 @@ from typing import NamedTuple
 import msgspec
 
 from tacc_sync.rules import route
-from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Request, Work
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Work
 from tacc_sync.rules.identity import SUFFIX, THERE, is_key
-from tacc_sync.rules.presence import Vouched
+from tacc_sync.rules.presence import Vouched, vouched_by
 from tacc_sync.rules.route import FINISHED, REQUEST_QUEUE
 from tacc_sync.rules.validity import is_within
 from tacc_sync.workspace import layout, queues
@@ -73,20 +73,6 @@ def _add(earlier: Earlier, disk: Disk, key: str, unit: str, wanted: Collection[s
                 earlier.vouched[file.destination] = vouched_by(key, file)
         elif any(index in task.items for task in work.tasks):
             earlier.unproven.add(file.destination)
-
-
-def vouched_by(key: str, file: File) -> Vouched:
-    """What a delivered file says of its destination."""
-    return Vouched(
-        request=key,
-        size=file.size,
-        mtime=file.mtime,
-        written=file.written,
-        archive_hash=file.archive_hash,
-        delivered_at=file.delivered_at,
-        hashes=file.hashes,
-        receipt=file.receipt,
-    )
 
 
 def _may_overlap(disk: Disk, key: str, root: str) -> bool:
