@@ -13,7 +13,7 @@ KILLS ?= all
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz bench format requirements clean
+.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz bench bench-hashing format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
@@ -26,6 +26,7 @@ help:
 	@echo "make hostile                hostile input and attacks"
 	@echo "make fuzz [MINUTES=1]       a coverage-guided fuzzer over all readers"
 	@echo "make bench                  20,000 small files on 200 tapes: CPU, memory, mounts"
+	@echo "make bench-hashing          how fast copies are hashed, beside sha512sum"
 	@echo "make format                 format the code"
 	@echo "make requirements           pin the requirements anew"
 
@@ -67,6 +68,9 @@ fuzz: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/many_small_files.py
+
+bench-hashing: $(READY)
+	$(BIN)/python bench/hashing.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix --exit-zero

@@ -105,6 +105,7 @@ def _seconds(length: str | None) -> float | None:
 
 
 def _factories(edges: Edges, wanted: tuple[str, ...]) -> dict[str, Factory]:
+    from tacc_sync.pipeline import hashing
     from tacc_sync.pipeline.finisher import Finisher
     from tacc_sync.pipeline.globus_xfer import GlobusXfer
     from tacc_sync.pipeline.reaper import Reaper
@@ -113,9 +114,10 @@ def _factories(edges: Edges, wanted: tuple[str, ...]) -> dict[str, Factory]:
     from tacc_sync.rules.failing import Streak
 
     streak = Streak()
+    executor = hashing.threads(edges.settings.hsi.hashing or len(os.sched_getaffinity(0)))
     factories: dict[str, Factory] = {
         "syncer": lambda bench: Syncer(bench, edges.hpss, edges.globus if edges.looks_first else None),
-        "retriever": lambda bench: Retriever(bench, edges.hpss, streak),
+        "retriever": lambda bench: Retriever(bench, edges.hpss, streak, executor),
         "globus_xfer": lambda bench: GlobusXfer(bench, edges.globus),
         "reaper": Reaper,
         "finisher": Finisher,

@@ -6,9 +6,11 @@ was read back from the buffer, and a file that cannot be had does not hold up th
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Literal
 
 from tacc_sync.outside.hpss.interface import Fetch, Hpss, Session
+from tacc_sync.pipeline.hashing import AtOnce, Hashing
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer, out_of_the_way
@@ -30,8 +32,12 @@ UNKNOWN_TROUBLE = frozenset({"HPSS-HANGING", "HPSS-SESSION-BROKEN", "HSI-CRASHED
 class Retriever:
     """One worker that runs one hsi session at a time."""
 
-    def __init__(self, bench: Bench, hpss: Hpss, streak: failing.Streak | None = None) -> None:
+    def __init__(
+        self, bench: Bench, hpss: Hpss, streak: failing.Streak | None = None, executor: Executor | None = None
+    ) -> None:
         self._bench = bench
+        # That of all retrievers of a process, so that they share its cores.
+        self._executor = executor or AtOnce()
         self._hpss = hpss
         self._mounted: tuple[str, ...] = ()
         self._blocked: tuple[str, float] = ("", 0.0)
@@ -149,10 +155,14 @@ class Retriever:
         trouble: tuple[str, str] | None = None
         if wanted:
             read_before = self._streak.successes
-            session = self._session(work, wanted)
-            self._release_cartridges(unit)
-            trouble = self._whose(work, wanted, session)
-            self._take_over(work, wanted, session, trouble[0] if trouble else "", read_before)
+            hashing = Hashing(bench.buffer, self._executor, lambda: not bench.home.lost)
+            try:
+                session = self._session(work, wanted, hashing)
+                self._release_cartridges(unit)
+                trouble = self._whose(work, wanted, session)
+                self._take_over(work, wanted, session, trouble[0] if trouble else "", read_before, hashing)
+            finally:
+                hashing.end()
         else:
             self._release_cartridges(unit)
         transfer_buffer.sync(bench.buffer, unit.unit)
@@ -183,7 +193,7 @@ class Retriever:
                     "buffer_copy_discarded", unit=work.unit, file=file.path, code=wrong.code, text=wrong.text
                 )
 
-    def _session(self, work: Work, wanted: list[int]) -> Session:
+    def _session(self, work: Work, wanted: list[int], hashing: Hashing) -> Session:
         bench = self._bench
         fetches = [
             Fetch(
@@ -193,7 +203,13 @@ class Retriever:
             for index in wanted
         ]
         bench.report("session_started", component="retriever", unit=work.unit, files=len(fetches))
-        session = self._hpss.get(fetches, session_name=work.unit, may_go_on=lambda: not bench.home.lost)
+        session = self._hpss.get(
+            fetches,
+            session_name=work.unit,
+            may_go_on=lambda: not bench.home.lost,
+            # While the tape goes on. What it counts for is decided when hsi has ended.
+            on_fetched=lambda number: self._begin_to_hash(work, wanted[number], hashing),
+        )
         bench.report(
             "session_ended",
             component="retriever",
@@ -203,6 +219,11 @@ class Retriever:
             unexplained=session.unexplained[:3],
         )
         return session
+
+    def _begin_to_hash(self, work: Work, index: int, hashing: Hashing) -> None:
+        file = work.files[index]
+        path = transfer_buffer.part_path(self._bench.home.name, work.unit, index)
+        hashing.begin(index, path, file.size, self._algorithms(file))
 
     def _release_cartridges(self, unit: UnitName) -> None:
         # As soon as hsi has ended, before anything is hashed: the next unit of the tape starts while it is still
@@ -236,12 +257,17 @@ class Retriever:
             return "HPSS-FAILING", f"session after session, on several cartridges, brings nothing: {said}"
         return trouble
 
-    def _take_over(self, work: Work, wanted: list[int], session: Session, trouble: str, read_before: int) -> None:
+    def _take_over(
+        self, work: Work, wanted: list[int], session: Session, trouble: str, read_before: int, hashing: Hashing
+    ) -> None:
         """Read back what has arrived, and say of each file what became of it."""
         world = trouble in WORLD_TROUBLE
         wrong: dict[int, Why] = {}
+        for index in wanted:
+            # What hsi had no word about, on all cores too.
+            self._begin_to_hash(work, index, hashing)
         for index, fetched in zip(wanted, session.fetched, strict=True):
-            why = self._verify(work, index, fetched.reported_bytes, fetched.error)
+            why = self._verify(work, index, fetched.reported_bytes, fetched.error, hashing)
             if why is not None:
                 wrong[index] = why
         # Of a file that arrived, but wrong, we know enough ourselves; of one that did not, what hsi said.
@@ -304,7 +330,7 @@ class Retriever:
         self._bench.report("cartridge_held", component="retriever", code="TAPE-FAILING", cartridge=label)
         return True
 
-    def _verify(self, work: Work, index: int, reported_bytes: int | None, said: str) -> Why | None:
+    def _verify(self, work: Work, index: int, reported_bytes: int | None, said: str, hashing: Hashing) -> Why | None:
         bench, file = self._bench, work.files[index]
         part = transfer_buffer.part_path(bench.home.name, work.unit, index)
         status = bench.buffer.status(part)
@@ -318,7 +344,7 @@ class Retriever:
         )
         if wrong is not None:
             return wrong
-        hashes = self._digest(part, file)
+        hashes = hashing.hashes(index, part, self._algorithms(file))
         judged = retrieval.judge_content(
             file, hashes, reported_bytes=reported_bytes, unhashed=bench.settings.hsi.unhashed
         )
@@ -330,8 +356,10 @@ class Retriever:
         return None
 
     def _digest(self, path: str, file: File) -> dict[str, str]:
-        wanted = retrieval.algorithms(file, self._bench.settings.globus.record_algorithm)
-        return self._bench.buffer.digest(path, wanted, lambda: not self._bench.home.lost)
+        return self._bench.buffer.digest(path, self._algorithms(file), lambda: not self._bench.home.lost)
+
+    def _algorithms(self, file: File) -> list[str]:
+        return retrieval.algorithms(file, self._bench.settings.globus.record_algorithm)
 
     def _mark_retrieved(
         self, file: File, copy: Status | None, hashes: dict[str, str], proof: Literal["hash", "line", "size"]

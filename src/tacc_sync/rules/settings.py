@@ -35,6 +35,8 @@ class Hsi(Section, kw_only=True):
     unhashed: str = "line"
     # A cartridge on which so many files fail, and more than can be read, is held until the operator says go; 0: never.
     tape_failures: int = 10
+    # Threads of one `run` that hash what hsi has brought, while it goes on; 0: one for each core that we may use.
+    hashing: int = 0
     # How a release of hsi words its troubles is not documented; regular expressions, searched in each line.
     down_pattern: str = ""
     sessions_pattern: str = ""

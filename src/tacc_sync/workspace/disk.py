@@ -30,6 +30,16 @@ class Status:
     mtime: int = field(default=0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What changes when a file is written to: two equal seals of one path mean the same content. `size` in bytes."""
+
+    size: int
+    inode: int
+    modified_ns: int
+    changed_ns: int
+
+
 class Disk(Protocol):
     """A directory tree that several hosts may share."""
 
@@ -67,6 +77,9 @@ class Disk(Protocol):
 
     def status(self, path: str) -> Status | None:
         """What lies at the path; None when nothing does. Links are not followed."""
+
+    def seal(self, path: str) -> Seal | None:
+        """The seal of a plain file; None when there is none."""
 
     def digest(
         self, path: str, algorithms: Iterable[str], may_go_on: Callable[[], bool] = lambda: True

@@ -8,47 +8,16 @@ Fails with the `OSError` of the call that failed; the name of the path is in it.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
-from tacc_sync.workspace.disk import NO_DOCUMENT, Status
+from tacc_sync.workspace.disk import NO_DOCUMENT, Seal, Status
+from tacc_sync.workspace.posix_hash import digest_open
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 4 * 1024 * 1024
-
-
-class _Hash(Protocol):
-    def update(self, data: memoryview, /) -> None: ...
-    def hexdigest(self) -> str: ...
-
-
-class _Checksum32:
-    """zlib's checksums in the manner of hashlib."""
-
-    def __init__(self, function: Callable[[memoryview, int], int], start: int) -> None:
-        self._function, self._value = function, start
-
-    def update(self, data: memoryview, /) -> None:
-        self._value = self._function(data, self._value)
-
-    def hexdigest(self) -> str:
-        return f"{self._value:08x}"
-
-
-def new_hash(algorithm: str) -> _Hash:
-    """A hash by its plain name; ValueError when it is not known."""
-    match algorithm:
-        case "adler32":
-            return _Checksum32(zlib.adler32, 1)
-        case "crc32":
-            return _Checksum32(zlib.crc32, 0)
-        case _:
-            return hashlib.new(algorithm, usedforsecurity=False)
 
 
 class PosixDisk:
@@ -145,25 +114,30 @@ class PosixDisk:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def seal(self, path: str) -> Seal | None:
+        try:
+            with self._parent(path) as (fd, name):
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return Seal(found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+
     def digest(
         self, path: str, algorithms: Iterable[str], may_go_on: Callable[[], bool] = lambda: True
     ) -> dict[str, str]:
-        hashes = {algorithm: new_hash(algorithm) for algorithm in algorithms}
         with self._parent(path) as (fd, name):
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=fd)
-        with os.fdopen(file, "rb", buffering=0) as stream:
+        try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError(errno.ELOOP, "is no plain file", path)
-            size = os.fstat(file).st_size
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            buffer = memoryview(bytearray(min(_CHUNK, max(size, 1))))
-            while count := stream.readinto(buffer):
-                for running in hashes.values():
-                    running.update(buffer[:count])
-                if not may_go_on():
-                    raise InterruptedError(errno.EINTR, "stopped while hashing", path)
-            os.fsync(file)
-        return {algorithm: running.hexdigest() for algorithm, running in hashes.items()}
+            return digest_open(file, algorithms, may_go_on)
+        except OSError as error:
+            error.filename = path
+            raise
+        finally:
+            os.close(file)
 
     def free_bytes(self) -> int:
         found = os.statvfs(self._root)
