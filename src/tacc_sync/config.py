@@ -41,6 +41,7 @@ SECRETS = ("GLOBUS_CLIENT_SECRET",)
 SIZES = {("buffer", "quota"), ("units", "bytes")}
 TIMES = {
     *(("hsi", key) for key in ("stall", "listing_stall", "answer")),
+    ("buffer", "rest"),
     *(("globus", key) for key in ("poll", "trouble_patience")),
     *(("patience", key) for key in ("first_rest", "longest_rest", "at_least")),
     *(("lease", key) for key in ("beat", "lease", "grace", "turn")),

@@ -115,10 +115,11 @@ def _factories(edges: Edges, wanted: tuple[str, ...]) -> dict[str, Factory]:
 
     streak = Streak()
     executor = hashing.threads(edges.settings.hsi.hashing or len(os.sched_getaffinity(0)))
+    running_since = edges.clock.now()
     factories: dict[str, Factory] = {
         "syncer": lambda bench: Syncer(bench, edges.hpss, edges.globus if edges.looks_first else None),
         "retriever": lambda bench: Retriever(bench, edges.hpss, streak, executor),
-        "globus_xfer": lambda bench: GlobusXfer(bench, edges.globus),
+        "globus_xfer": lambda bench: GlobusXfer(bench, edges.globus, executor, running_since),
         "reaper": Reaper,
         "finisher": Finisher,
     }

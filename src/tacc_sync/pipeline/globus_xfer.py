@@ -7,6 +7,8 @@ and our checksum."""
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 from tacc_sync.outside.globus.interface import (
     Globus,
     IdenticalPaths,
@@ -16,10 +18,11 @@ from tacc_sync.outside.globus.interface import (
     Transferred,
     UnknownTask,
 )
+from tacc_sync.pipeline.hashing import AtOnce, Vigil
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer
-from tacc_sync.rules import evidence, failing, patience, route, tasks
+from tacc_sync.rules import evidence, failing, patience, retrieval, route, tasks
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Why, Work
 from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, task_label
@@ -30,15 +33,24 @@ from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
 FIRST_LOOK = 0.25
 # After a trouble that concerns one unit alone; the others are looked after meanwhile.
 UNIT_PAUSE = 300.0
+# How often it is looked whether copies have been hashed again.
+VIGIL_LOOK = 0.5
+HASHED_AGAIN = "copies that have lain in the buffer to be hashed again"
 NOTHING = "work in globus_queue"
 
 
 class GlobusXfer:
     """One worker that starts, watches and settles tasks."""
 
-    def __init__(self, bench: Bench, globus: Globus) -> None:
+    def __init__(
+        self, bench: Bench, globus: Globus, executor: Executor | None = None, running_since: float | None = None
+    ) -> None:
+        """`running_since`: when this process began, epoch seconds."""
         self._bench = bench
         self._globus = globus
+        self._executor = executor or AtOnce()
+        self._running_since = bench.home.clock.now() if running_since is None else running_since
+        self._vigils: dict[str, Vigil] = {}
         self._next_look: dict[str, float] = {}
         self._said: dict[str, Waits] = {}
         self._priorities = Priorities(bench.disk)
@@ -111,6 +123,8 @@ class GlobusXfer:
 
     def _look_after(self, unit: str) -> Step:
         clock = self._bench.home.clock
+        if unit in self._vigils and not self._vigils[unit].is_over:
+            return Waits(HASHED_AGAIN, "they are sent then", clock.now() + VIGIL_LOOK, moving=True)
         due = self._next_look.get(unit, 0.0)
         if clock.now() < due:
             said = self._said.get(unit, Waits("Globus", "looks at the task again", moving=True))
@@ -240,6 +254,11 @@ class GlobusXfer:
             bench.home.take_away(f"{layout.SLOTS}/{unit}")
             return killer(bench, claimed, "globus_xfer", work)
         items = self._sendable(work)
+        if not self._are_as_they_were(work, items):
+            bench.home.pass_on(claimed, route.GLOBUS_QUEUE)
+            bench.report("hashing_again", component="globus_xfer", unit=unit)
+            return Moved(f"hashes copies of {unit} again")
+        items = [item for item in items if work.files[item].outcome == "retrieved"]
         if not items:
             return self._end_round(work, claimed)
         attempt = len(work.tasks) + 1
@@ -270,6 +289,45 @@ class GlobusXfer:
             self._recall_again(file, Why(code="BUFFER-LOST", text="its copy in the transfer buffer is gone or cut off"))
             self._discard(work.unit, index)
         return items
+
+    def _are_as_they_were(self, work: Work, items: list[int]) -> bool:
+        """Whether it is known which of the copies are still what was retrieved; those that are not are to be recalled.
+        False: what has lain for long, or since an earlier process, is being hashed again meanwhile."""
+        bench = self._bench
+        now = bench.home.clock.now()
+        vigil = self._vigils.pop(work.unit, None)
+        of = (work.round, len(work.tasks))
+        if vigil is None or vigil.of != of:
+            # What another process has sent or recalled meanwhile is to be looked at anew.
+            old = [
+                item
+                for item in items
+                if retrieval.has_lain(
+                    work.files[item], now=now, running_since=self._running_since, longest=bench.settings.buffer.rest
+                )
+            ]
+            vigil = Vigil(of, bench.buffer, self._executor, lambda: not bench.home.lost)
+            for item in old:
+                vigil.begin(item, transfer_buffer.path(work.unit, item), retrieval.ours(work.files[item]))
+        if not vigil.is_over:
+            self._vigils[work.unit] = vigil
+            return False
+        for item in vigil.begun:
+            file = work.files[item]
+            found = vigil.found(item)
+            if file.outcome != "retrieved" or item not in items:
+                continue
+            wrong = retrieval.judge_rest(file, found)
+            if wrong is None:
+                file.checked_at = patience.to_iso(now)
+                continue
+            self._discard(work.unit, item)
+            self._recall_again(file, wrong)
+            patience.note_failure(file, wrong, now, bench.patience)
+            bench.report(
+                "copy_rotten", component="globus_xfer", unit=work.unit, file=file.path, code=wrong.code, text=wrong.text
+            )
+        return True
 
     def _submit(self, work: Work, task: Task, claimed: str) -> Step:
         bench = self._bench
@@ -492,7 +550,7 @@ class GlobusXfer:
 
     def _recall_again(self, file: File, why: Why) -> None:
         file.outcome = "waiting"
-        file.hashes, file.proof, file.retrieved_at = {}, "", ""
+        file.hashes, file.proof, file.retrieved_at, file.checked_at = {}, "", "", ""
         file.why = Why(code=why.code, text=why.text, at=patience.to_iso(self._bench.home.clock.now()))
 
     def _end_round(self, work: Work, claimed: str) -> Step:

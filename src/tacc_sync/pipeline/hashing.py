@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tacc_sync.workspace import transfer_buffer
 from tacc_sync.workspace.disk import Disk, Seal
 
 _Result = TypeVar("_Result")
@@ -85,3 +86,33 @@ class Hashing:
         if before is None or before.size != size:
             return None
         return _Read(before, self._buffer.digest(path, algorithms, self._goes_on))
+
+
+class Vigil:
+    """Copies that have lain in the buffer, hashed again without anybody waiting for it. `of`: the round and the number
+    of tasks of their unit, in which they are what they are."""
+
+    def __init__(self, of: tuple[int, int], buffer: Disk, executor: Executor, may_go_on: Callable[[], bool]) -> None:
+        self.of = of
+        self._buffer, self._executor, self._may_go_on = buffer, executor, may_go_on
+        self._reads: dict[int, Future[Hashes | None]] = {}
+
+    def begin(self, index: int, path: str, algorithms: Sequence[str]) -> None:
+        """Read this copy when a core is free."""
+        self._reads[index] = self._executor.submit(
+            transfer_buffer.digest, self._buffer, path, tuple(algorithms), self._may_go_on
+        )
+
+    @property
+    def begun(self) -> list[int]:
+        """What is looked at."""
+        return list(self._reads)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all are read, or can't be."""
+        return all(read.done() for read in self._reads.values())
+
+    def found(self, index: int) -> Hashes | None:
+        """The hashes of a copy; None when it is gone."""
+        return self._reads[index].result()

@@ -370,8 +370,10 @@ class Retriever:
         file.hashes = hashes
         file.proof = proof
         file.retrieved_at = patience.to_iso(self._bench.home.clock.now())
+        if file.why is None or file.why.code != "BUFFER-ROTTEN":
+            # What rots in the buffer is recalled well each time, and yet not for ever.
+            patience.forget_failures(file)
         file.why = None
-        patience.forget_failures(file)
 
     def _pass_on(self, work: Work, claimed: str, trouble: tuple[str, str] | None) -> Step:
         bench = self._bench

@@ -137,8 +137,9 @@ class File(Struct, kw_only=True):
     `proof`: what proved the retrieval: "hash" (equal to the archive's), "line" (hsi's own line with the byte count)
     or "size" (the operator configured that size and freedom from holes suffice). `retrieved_at` is set while a
     verified copy lies in the buffer, and after delivery. `mtime`: the copy's, in whole epoch seconds, as the transfer
-    keeps it. `receipt`: the checksum in Globus' record. `vouched_by`: the request whose delivery proves that it is at
-    the destination. `borrowed_from`: the unit of another request that carries it.
+    keeps it. `checked_at`: when that copy, having lain for long, was hashed again and found unchanged. `receipt`: the
+    checksum in Globus' record. `vouched_by`: the request whose delivery proves that it is at the destination.
+    `borrowed_from`: the unit of another request that carries it.
     """
 
     path: str
@@ -153,6 +154,7 @@ class File(Struct, kw_only=True):
     proof: Literal["", "hash", "line", "size"] = ""
     retrieved_at: str = ""
     mtime: int | None = None
+    checked_at: str = ""
     failures: int = 0
     first_failed_at: str = ""
     why: Why | None = None

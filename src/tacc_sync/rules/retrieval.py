@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tacc_sync.rules.documents import File, Why
+from tacc_sync.rules.patience import from_iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,32 @@ def judge_content(
         code="RETRIEVAL-UNPROVEN",
         text="the archive has no hash of this file, and hsi printed no line that confirms its bytes"
         " (see [hsi] get_options and unhashed in tacc-sync.toml)",
+    )
+
+
+def has_lain(file: File, *, now: float, running_since: float, longest: float) -> bool:
+    """Is this file's copy in the buffer to be hashed again before it is sent? What has lain for `longest` seconds, or
+    since before this process began, which may have been before the host went down. Times in epoch seconds."""
+    seen = max(from_iso(file.retrieved_at), from_iso(file.checked_at))
+    # Times in documents are whole seconds.
+    return seen < int(running_since) or now - seen > longest
+
+
+def ours(file: File) -> list[str]:
+    """The algorithms by which a copy at rest is known again: all that is claimed of it goes on to Globus."""
+    return sorted(file.hashes) or ["sha512"]
+
+
+def judge_rest(file: File, found: Mapping[str, str] | None) -> Why | None:
+    """Is the copy still what was retrieved?"""
+    if found is None:
+        return Why(code="BUFFER-LOST", text="its copy in the transfer buffer is gone")
+    if dict(found) == file.hashes:
+        return None
+    return Why(
+        code="BUFFER-ROTTEN",
+        text=f"its copy in the buffer has changed while it lay there: sha512 was {file.hashes.get('sha512')},"
+        f" is {found.get('sha512')}",
     )
 
 

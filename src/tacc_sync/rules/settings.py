@@ -51,6 +51,8 @@ class Buffer(Section, kw_only=True):
     globus_path: str = ""
     # 0 is no limit.
     quota: int = 0
+    # What has lain there for longer is hashed again before it is sent.
+    rest: float = 86400.0
 
 
 class Destination(Section, kw_only=True):

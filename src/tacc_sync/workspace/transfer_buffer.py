@@ -8,7 +8,7 @@ directory."""
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import buffer_name
@@ -56,10 +56,12 @@ def place(disk: Disk, worker: str, unit: str, index: int, digest_of_part: dict[s
     return True
 
 
-def digest(disk: Disk, path: str, algorithms: Iterable[str]) -> dict[str, str] | None:
+def digest(
+    disk: Disk, path: str, algorithms: Iterable[str], may_go_on: Callable[[], bool] = lambda: True
+) -> dict[str, str] | None:
     """Hashes of a copy in the buffer; None when it is gone, or is no plain file."""
     try:
-        return disk.digest(path, algorithms)
+        return disk.digest(path, algorithms, may_go_on)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
