@@ -13,7 +13,7 @@ KILLS ?= all
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz bench bench-hashing format requirements clean
+.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz custody bench bench-hashing format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
@@ -25,6 +25,7 @@ help:
 	@echo "make two-hosts [MINUTES=5]  two hosts that share a workspace, their workers killed and frozen at random"
 	@echo "make hostile                hostile input and attacks"
 	@echo "make fuzz [MINUTES=1]       a coverage-guided fuzzer over all readers"
+	@echo "make custody                bytes damaged at each place between archive and destination: what finds it"
 	@echo "make bench                  20,000 small files on 200 tapes: CPU, memory, mounts"
 	@echo "make bench-hashing          how fast copies are hashed, beside sha512sum"
 	@echo "make format                 format the code"
@@ -65,6 +66,9 @@ hostile: $(READY)
 
 fuzz: $(READY)
 	@scripts/fuzz $(BIN)/python $$(( $(or $(MINUTES),1) * 60 ))
+
+custody: $(READY)
+	$(BIN)/python -m pytest -s tests/custody
 
 bench: $(READY)
 	$(BIN)/python bench/many_small_files.py

@@ -299,10 +299,13 @@ class GlobusXfer:
         of = (work.round, len(work.tasks))
         if vigil is None or vigil.of != of:
             # What another process has sent or recalled meanwhile is to be looked at anew.
+            # With our hashes along, one copy that has changed fails a whole task, and no record tells which one it was.
+            fails = bool(self._external()) and bool(work.tasks) and work.tasks[-1].status == "FAILED"
             old = [
                 item
                 for item in items
-                if retrieval.has_lain(
+                if fails
+                or retrieval.has_lain(
                     work.files[item], now=now, running_since=self._running_since, longest=bench.settings.buffer.rest
                 )
             ]
@@ -411,7 +414,7 @@ class GlobusXfer:
         items = []
         for index in task.items:
             file = work.files[index]
-            algorithm = settings.globus.external_checksum
+            algorithm = self._external()
             known = file.hashes.get(algorithm) if algorithm else None
             items.append(
                 Item(
@@ -428,6 +431,10 @@ class GlobusXfer:
             destination_collection=settings.globus.destination_collection,
             items=items,
         )
+
+    def _external(self) -> str:
+        """The algorithm of the hashes that go along; "" when none do."""
+        return self._bench.settings.globus.external_checksum
 
     def _source(self, unit: str, index: int) -> str:
         root = self._bench.settings.buffer.globus_path or self._bench.buffer.root

@@ -34,8 +34,10 @@ write it. A rule:
     fault              code (FILE_NOT_FOUND, PERMISSION_DENIED, QUOTA_EXCEEDED, CONNECTION_RESET ...), message
     corrupt_wire       a byte is changed on the way; verify_checksum sees it and sends the file again
     truncate_wire      the end does not arrive; verify_checksum sees it
+    flip_wire, cut_wire, zeros_wire  as these, but a single bit, the last byte alone, or zeros for the last bytes
     corrupt_after      a byte at the destination is changed after verification: nobody is told
     truncate_after     the destination loses its last half after verification: nobody is told
+    flip_after, cut_after, zeros_after  as these, but a single bit, the last byte alone, or a block of zeros
     vanish_after       the destination file is gone after verification: nobody is told
   a file's record in successful_transfers
     record_missing, record_wrong_size, record_wrong_checksum, record_without_checksum
@@ -64,7 +66,9 @@ if TYPE_CHECKING:
 
 REQUEST = frozenset({"status", "delay", "drop_before", "drop_after", "expired_token", "consent_required", "forget"})
 TASK = frozenset({"inactive", "paused", "stall", "fail", "cancel_by_admin"})
-FILE = frozenset({"fault", "corrupt_wire", "truncate_wire", "corrupt_after", "truncate_after", "vanish_after"})
+WIRE = frozenset({"corrupt_wire", "truncate_wire", "flip_wire", "cut_wire", "zeros_wire"})
+AFTER = frozenset({"corrupt_after", "truncate_after", "flip_after", "cut_after", "zeros_after", "vanish_after"})
+FILE = frozenset({"fault", *WIRE, *AFTER})
 RECORD = frozenset({"record_missing", "record_wrong_size", "record_wrong_checksum", "record_without_checksum"})
 
 

@@ -172,6 +172,12 @@ def _write(handle: int, data: bytes) -> None:
 def _spoil(data: bytes, tamper: str) -> bytes:
     if tamper == "truncate_wire":
         return data[: len(data) // 2]
+    if tamper == "cut_wire":
+        return data[:-1]
+    if tamper == "zeros_wire":
+        return bytes(len(data))
+    if tamper == "flip_wire":
+        return data[:-1] + bytes([data[-1] ^ 1])
     return data[:-1] + bytes([data[-1] ^ 0xFF])
 
 
@@ -194,7 +200,7 @@ def digest(place: Place, algorithm: str, pace: Pace) -> tuple[int, str]:
 
 
 def spoil_afterwards(place: Place, how: str) -> None:
-    """Damage a destination file that has been verified: corrupt_after, truncate_after, vanish_after."""
+    """Damage a destination file that has been verified (..._after)."""
     found = place.sandbox.resolve(place.path)
     if how == "vanish_after":
         os.unlink(found)
@@ -202,12 +208,15 @@ def spoil_afterwards(place: Place, how: str) -> None:
     size = os.path.getsize(found)
     if how == "truncate_after":
         os.truncate(found, size // 2)
+    elif how == "cut_after":
+        os.truncate(found, max(0, size - 1))
     elif size:
         with open(found, "r+b") as file:
             file.seek(size // 2)
-            byte = file.read(1)
+            data = file.read(4096 if how == "zeros_after" else 1)
             file.seek(size // 2)
-            file.write(bytes([byte[0] ^ 0xFF]))
+            flipped = data[0] ^ (1 if how == "flip_after" else 0xFF)
+            file.write(bytes(len(data)) if how == "zeros_after" else bytes([flipped]))
 
 
 def set_mtime(place: Place, mtime_ns: int, *, whole_seconds: bool) -> None:
