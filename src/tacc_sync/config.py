@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from tacc_sync.rules.evidence import COMPUTABLE
+from tacc_sync.rules.external import AUTO
 from tacc_sync.rules.faults import OperatorFault
 from tacc_sync.rules.settings import Settings
 
@@ -223,8 +224,8 @@ def _check(settings: Settings) -> None:
             f"globus.record_algorithm must be one of {', '.join(sorted(COMPUTABLE))}",
         ),
         (
-            settings.globus.external_checksum not in {"", *COMPUTABLE},
-            f"globus.external_checksum must be empty or one of {', '.join(sorted(COMPUTABLE))}",
+            settings.globus.external_checksum not in {"", AUTO, *COMPUTABLE},
+            f"globus.external_checksum must be empty, auto or one of {', '.join(sorted(COMPUTABLE))}",
         ),
         (not settings.destination.path_prefix.startswith("/"), "destination.path_prefix must begin with /"),
         (

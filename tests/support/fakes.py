@@ -225,6 +225,7 @@ class FakeGlobus:
         self.damage: dict[str, bytes] = {}
         self.records_as: Callable[[Transferred], Transferred | None] = lambda record: record
         self.fate = "SUCCEEDED"
+        self.unsupported: set[str] = set()
         self.nice_status: str | None = None
         self.submits = 0
         self.most_at_work = 0
@@ -288,7 +289,12 @@ class FakeGlobus:
             content = self.damage.get(item.source, source.read_bytes())
             target.write_bytes(content)
             os.utime(target, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
-            record = Transferred(item.source, item.destination, len(content), hashlib.md5(content).hexdigest(), "md5")
+            algorithm = item.algorithm or "md5"
+            checksum = hashlib.new(algorithm, content).hexdigest()
+            if algorithm in self.unsupported or (item.checksum and item.checksum != checksum):
+                fate = "FAILED"
+                continue
+            record = Transferred(item.source, item.destination, len(content), checksum, algorithm)
             record = self.records_as(record)
             if record:
                 task.records.append(record)

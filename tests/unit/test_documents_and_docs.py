@@ -14,6 +14,7 @@ from tacc_sync.rules import (
     certificate,
     completion,
     documents,
+    external,
     legacy,
     liveness,
     manifest_chain,
@@ -249,6 +250,7 @@ DOCUMENTS = {
     "Count": certificate.Count,
     "Chained": certificate.Chained,
     "Sealed": certificate.Sealed,
+    "Checksums": external.Understood,
 }
 
 

@@ -1,5 +1,6 @@
 """`doctor`: each probe finds what it is there for, and nothing is left behind."""
 
+import json
 import os
 from pathlib import Path
 
@@ -147,3 +148,81 @@ def test_a_wrong_clock_is_for_people_to_know(desk):
     )
     (probe,) = [p for p in examine(patient) if p.name == "clock"]
     assert (probe.state, "10 min" in probe.text) == ("warn", True)
+
+
+PROBE = "our hashes at Globus"
+
+
+@pytest.fixture
+def scratch(desk):
+    desk.settings.destination.scratch = "/ranch"
+    return desk
+
+
+def remembered(desk):
+    return json.loads((desk.root / "ws/checksums.json").read_text())
+
+
+def sent_along(desk):
+    """The algorithm of the hashes that go with the files of a request."""
+    desk.archive("a", b"content")
+    desk.drop()
+    before = set(desk.globus.tasks)
+    desk.run()
+    assert desk.delivered() == {"a": b"content"}
+    (task,) = [task for task_id, task in desk.globus.tasks.items() if task_id not in before]
+    return {item.algorithm for item in task.order.items}
+
+
+def test_which_hash_both_endpoints_verify_is_found_out_once_and_used(scratch):
+    probes, code = examined(scratch)
+    assert (code, probes[PROBE].state) == (0, "ok")
+    assert "verify our sha512" in probes[PROBE].text
+    assert remembered(scratch)["understood"] == ["sha512"]
+    tasks = len(scratch.globus.tasks)
+    assert tasks == 1
+    examined(scratch)
+    assert len(scratch.globus.tasks) == tasks, "it was found out again"
+    assert scratch.buffer_files() == []
+    assert sent_along(scratch) == {"sha512"}
+
+
+def test_an_algorithm_that_an_endpoint_does_not_know_is_not_used(scratch):
+    scratch.globus.unsupported = {"sha512"}
+    probes, _ = examined(scratch)
+    assert "verify our md5" in probes[PROBE].text
+    assert (remembered(scratch)["understood"], remembered(scratch)["refused"]) == (["md5"], ["sha512"])
+    assert sent_along(scratch) == {"md5"}
+
+
+def test_where_none_is_understood_records_are_compared(scratch):
+    scratch.globus.unsupported = {"sha512", "md5"}
+    probes, code = examined(scratch)
+    assert (code, probes[PROBE].state) == (0, "ok")
+    scratch.globus.unsupported = set()
+    assert sent_along(scratch) == {None}
+
+
+def test_what_was_found_out_of_other_collections_does_not_count(scratch):
+    examined(scratch)
+    path = scratch.root / "ws/checksums.json"
+    path.write_text(json.dumps(remembered(scratch) | {"destination_collection": "another"}))
+    assert sent_along(scratch) == {None}
+    examined(scratch)
+    assert remembered(scratch)["destination_collection"] == "destination"
+
+
+def test_what_cannot_be_told_is_not_remembered(scratch):
+    scratch.globus.slow = 10**9
+    probes, _ = examined(scratch)
+    assert probes[PROBE].state == "warn"
+    assert not (scratch.root / "ws/checksums.json").exists()
+    assert scratch.buffer_files() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"version":1}', b"[]"])
+def test_what_is_remembered_and_unreadable_is_as_if_it_were_not(scratch, content):
+    (scratch.root / "ws/checksums.json").write_bytes(content)
+    assert sent_along(scratch) == {None}
+    examined(scratch)
+    assert remembered(scratch)["understood"] == ["sha512"]

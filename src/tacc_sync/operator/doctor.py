@@ -1,6 +1,7 @@
 """Is everything there, and does it answer? Tries out, on this host, what the components will rely on.
 
-Guarantee: leaves nothing behind but what a drain removes; never reads or changes a file of anybody else; each probe
+Guarantee: leaves nothing behind but what a drain removes, and, where a scratch directory is configured, what it found
+out of the endpoints' checksums, with one small file there; never reads or changes a file of anybody else; each probe
 says what it found, and a failed one what to do. A probe that fails does not stop the others.
 Fails with: nothing but our own bugs; what is wrong is a finding.
 """
@@ -11,12 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tacc_sync.operator import checksum_probe
 from tacc_sync.operator.hands import hands
 from tacc_sync.operator.words import duration, size
 from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.globus.interface import Globus, NoSuchDirectory
 from tacc_sync.outside.host.interface import Host
 from tacc_sync.outside.hpss.interface import Hpss
+from tacc_sync.rules import external
 from tacc_sync.rules.faults import Fault, OperatorFault, of_os_error
 from tacc_sync.rules.settings import Settings
 from tacc_sync.workspace import layout, queues
@@ -30,6 +33,7 @@ NERSC_SESSIONS = 15
 # How often, and how many seconds apart, the other name of the buffer is looked at: a file system may show new files
 # late.
 LOOKS, PAUSE = 4, 1.0
+CHECKSUMS = "our hashes at Globus"
 PROBE = b"tacc-sync doctor\n"
 
 
@@ -203,6 +207,7 @@ def _globus(patient: Patient) -> Iterator[Probe]:
     ):
         yield from _guarded(f"{name} collection", lambda n=name, c=collection, p=path: _collection(globus, n, c, p))  # type: ignore[misc]
     yield from _guarded("the buffer's two names", lambda: _two_names(patient, globus, buffer_path))
+    yield from _guarded(CHECKSUMS, lambda: _checksums(patient, globus))
 
 
 def _collection(globus: Globus, name: str, collection: str, path: str) -> Iterator[Probe]:
@@ -240,6 +245,32 @@ def _two_names(patient: Patient, globus: Globus, path: str) -> Iterator[Probe]:
             "set `globus_path` in [buffer] (TACC_SYNC_BUFFER_GLOBUS_PATH) to the collection's name of the directory"
         )
         yield Probe(name, "fail", text, remedy, "BUFFER-NAMES-DIFFER", 78)
+
+
+def _checksums(patient: Patient, globus: Globus) -> Iterator[Probe]:
+    """Do both endpoints verify our own hashes?"""
+    section = patient.settings.globus
+    if section.external_checksum != external.AUTO:
+        return
+    known = checksum_probe.known(patient.disk)
+    how = f"remembered in {layout.CHECKSUMS}, which may be removed"
+    if known is None or not external.is_about(known, section.source_collection, section.destination_collection):
+        if not patient.settings.destination.scratch:
+            text = "not tried, since it needs a place to send a small file to (`destination.scratch`)"
+            yield Probe(CHECKSUMS, "ok", f"{text}; the checksums in Globus' records are compared with ours")
+            return
+        buffer = patient.buffer()
+        with hands(patient.disk, patient.clock, patient.host, buffer) as home:
+            found = checksum_probe.find_out(home, buffer, globus, patient.settings)
+        if isinstance(found, str):
+            yield Probe(CHECKSUMS, "warn", found, "try again later; until then Globus' records are compared with ours")
+            return
+        known, how = found, "seen just now"
+    if known.understood:
+        yield Probe(CHECKSUMS, "ok", f"both collections verify our {known.understood[0]} ({how})")
+    else:
+        text = f"the collections do not verify our {' or '.join(known.refused)} ({how})"
+        yield Probe(CHECKSUMS, "ok", f"{text}; the checksums in Globus' records are compared with ours")
 
 
 def _sees(patient: Patient, globus: Globus, directory: str) -> bool:

@@ -23,7 +23,8 @@ from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer
 from tacc_sync.rules import evidence, failing, patience, retrieval, route, tasks
-from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Why, Work
+from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Why, Work, decode_or_none
+from tacc_sync.rules.external import AUTO, Understood, choose
 from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, task_label
 from tacc_sync.rules.settings import to_collection
@@ -411,10 +412,9 @@ class GlobusXfer:
 
     def _order(self, work: Work, task: Task) -> Order:
         settings = self._bench.settings
-        items = []
+        items, algorithm = [], self._external()
         for index in task.items:
             file = work.files[index]
-            algorithm = self._external()
             known = file.hashes.get(algorithm) if algorithm else None
             items.append(
                 Item(
@@ -434,7 +434,15 @@ class GlobusXfer:
 
     def _external(self) -> str:
         """The algorithm of the hashes that go along; "" when none do."""
-        return self._bench.settings.globus.external_checksum
+        section = self._bench.settings.globus
+        if section.external_checksum != AUTO:
+            return section.external_checksum
+        try:
+            content = self._bench.disk.read(layout.CHECKSUMS, 65536)
+        except FileNotFoundError:
+            content = b""
+        known = decode_or_none(content, Understood)
+        return choose(section.external_checksum, known, section.source_collection, section.destination_collection)
 
     def _source(self, unit: str, index: int) -> str:
         root = self._bench.settings.buffer.globus_path or self._bench.buffer.root

@@ -60,6 +60,8 @@ class Destination(Section, kw_only=True):
 
     path_prefix: str = "/"
     globus_prefix: str = "/"
+    # A directory (as the site names it) to which `doctor` may send a small file; "": it sends none.
+    scratch: str = ""
 
 
 class GlobusSection(Section, kw_only=True):
@@ -79,8 +81,9 @@ class GlobusSection(Section, kw_only=True):
     # The algorithm that the service's records are expected in, hashed in the same read as sha512. Another one is
     # computed from the buffer when the records come.
     record_algorithm: str = "md5"
-    # "": not sent. Otherwise (say "sha512") our hash goes along as external_checksum; both endpoints must know it.
-    external_checksum: str = ""
+    # "": not sent. "sha512", say: our hash goes along as external_checksum; both endpoints must know it. "auto": what
+    # `doctor` has seen to work.
+    external_checksum: str = "auto"
     # Deliver on a record without a checksum? The task verifies in any case; the record then does not prove it.
     accept_records_without_checksum: bool = False
     encrypt: bool = False

@@ -20,6 +20,8 @@ CONFIG = "tacc-sync.toml"
 FORMAT_FILE = "format.json"
 # Which workspace this is, also in its buffer: see workspace/ownership.py.
 IDENTITY = "identity.json"
+# What both endpoints verify: see operator/checksum_probe.py.
+CHECKSUMS = "checksums.json"
 MARKER = ".tacc-sync.json"
 TURN = "turn"
 CLAIMS = "claims"
