@@ -21,7 +21,7 @@ from bed import DESTINATION, SOURCE, Bed, wait_for
 from damage import BLOCK, KINDS, damage
 
 HERE = Path(__file__).parent
-SHARES = {"md5": (1, 0, 0), "sha512": (0, 1, 0), "none": (0, 0, 1)}
+SHARES = {"md5": (1, 0, 0), "sha512": (0, 1, 0), "none": (0, 0, 1), "a list": (0, 0, 1)}
 BEFORE = ("archive", "recall", "before-hash", "at-rest")
 BEHIND = ("being-sent", "wire", "destination")
 GOOD = ("good-0", "good-1")
@@ -95,6 +95,8 @@ def test_until_it_is_sent(tmp_path, algorithm):
             sys.executable, str(HERE / "meddling_hsi.py"), str(bed.place / "bin/hsi"), str(orders),
             str(bed.place / "nersc/transfer_buffer"),
         ])  # fmt: skip
+        vouched = tmp_path / "SHA512SUMS"
+        vouched.write_text("".join(f"{hashlib.sha512(c).hexdigest()}  {name}\n" for name, c in truth.items()))
         for kind in KINDS:
             damage(bed.data / f"archive.{kind}", kind)
         how = {"flip": {"what": "flip"}, "zeros": {"what": "zeros", "fraction": 0.9}}
@@ -103,7 +105,7 @@ def test_until_it_is_sent(tmp_path, algorithm):
             | how.get(kind, {"what": "truncate", "bytes": sizes["recall.cut"] - 1})
             for kind in KINDS
         ))  # fmt: skip
-        key = bed.request()
+        key = bed.request(**({"checksums": str(vouched)} if algorithm == "a list" else {}))
         bed.run("syncer", "retriever")
         assert json.loads(orders.read_text()) == {}, "not all copies were damaged"
         for name, path in in_buffer(bed, sizes, [f"at-rest.{kind}" for kind in KINDS]).items():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fakes import Archived, FakeClock, FakeGlobus, FakeHost, FakeHpss
 
+from tacc_sync.outside.checksums.listed import ListedChecksums
 from tacc_sync.pipeline.finisher import Finisher
 from tacc_sync.pipeline.globus_xfer import GlobusXfer
 from tacc_sync.pipeline.reaper import Reaper
@@ -57,7 +58,7 @@ class House:
     def component(self, name, host=None):
         bench = self.bench(name, host)
         return {
-            "syncer": lambda: Syncer(bench, self.hpss, self.globus),
+            "syncer": lambda: Syncer(bench, self.hpss, self.globus, [ListedChecksums()]),
             "retriever": lambda: Retriever(bench, self.hpss),
             "globus_xfer": lambda: GlobusXfer(bench, self.globus),
             "reaper": lambda: Reaper(bench),

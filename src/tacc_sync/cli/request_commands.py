@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tacc_sync.rules.route import HPSS_QUEUE
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only what matches, such as '*.zip' or 'raw/**'.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Not what matches.")
 @click.option("--files-from", metavar="FILE", help="Exactly these files: absolute HPSS paths, one a line; - is stdin.")
+@click.option("--checksums", default="", metavar="FILE", help="A list as sha512sum writes it, which vouches for files.")
 @click.option("--priority", type=int, default=0, show_default=True, help="-100 to 100; higher goes first.")
 @click.option("--label", default="", metavar="TEXT", help="A name for people.")
 @click.option("--requested-by", metavar="WHO", help="Who asked; the user name by default.")
@@ -43,6 +45,7 @@ def submit(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     files_from: str | None,
+    checksums: str,
     priority: int,
     label: str,
     requested_by: str | None,
@@ -57,7 +60,7 @@ def submit(
       tacc-sync submit --source /home/projects/x --destination /scoutfs/x --include '*.zip' --label 'run 12'
       tacc-sync submit request.json
     """
-    if documents and (sources or destination or include or exclude or files_from):
+    if documents and (sources or destination or include or exclude or files_from or checksums):
         raise OperatorFault(
             "USAGE", "either documents or options describe a request, not both", "leave one out", EX_USAGE
         )
@@ -75,6 +78,7 @@ def submit(
             include=list(include),
             exclude=list(exclude),
             files=_lines(files_from) if files_from else [],
+            checksums=os.path.abspath(checksums) if checksums else "",
             priority=priority,
             label=label,
             requested_by=_user() if requested_by is None else requested_by,

@@ -186,7 +186,7 @@ class Retriever:
                 judged = retrieval.judge_content(file, hashes, reported_bytes=file.size, unhashed="line")
                 wrong = judged if isinstance(judged, Why) else None
             if wrong is None:
-                self._mark_retrieved(file, status, hashes, "hash" if file.archive_hash else "line")
+                self._mark_retrieved(file, status, hashes, "hash" if file.archive_hash or file.vouched else "line")
             else:
                 transfer_buffer.discard(self._bench.buffer, self._bench.home.name, work.unit, index)
                 self._bench.report(

@@ -7,9 +7,10 @@ understood is kept, byte for byte, with the reason."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tacc_sync.outside.checksums.interface import Voucher
 from tacc_sync.outside.globus.interface import Globus
 from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, Listing, Refused
 from tacc_sync.pipeline.already_there import AlreadyThere
@@ -48,9 +49,12 @@ class _Look:
 class Syncer:
     """One worker that plans one request at a time."""
 
-    def __init__(self, bench: Bench, hpss: Hpss, globus: Globus | None = None) -> None:
+    def __init__(
+        self, bench: Bench, hpss: Hpss, globus: Globus | None = None, vouchers: Sequence[Voucher] = ()
+    ) -> None:
         """Without `globus` the destination is not looked at."""
         self._bench = bench
+        self._vouchers = vouchers
         self._hpss = hpss
         self._already_there = AlreadyThere(bench, globus)
         self._loans = Loans(bench)
@@ -169,14 +173,16 @@ class Syncer:
             strange = self._strange(request, listing.refused)
             others = queues.requests(bench.disk)
             self._already_there.sort_out(request, chosen, others)
-            hashes = self._hpss.hashes([file.path for file in chosen.files])
+            paths = [file.path for file in chosen.files]
+            hashes = self._hpss.hashes(paths)
+            vouched = {voucher.name: voucher.hashes(request, paths) for voucher in self._vouchers}
         except WorkFault as fault:
             return self._quarantine_claimed(claimed, fault)
         except WorldFault as fault:
             if fault.code not in LISTING_FAULTS:
                 raise
             return self._let_rest(claimed, fault)
-        return self._plan(claimed, request, chosen, hashes, strange, others)
+        return self._plan(claimed, request, chosen, hashes, vouched, strange, others)
 
     def _let_rest(self, claimed: str, fault: WorldFault) -> Step:
         """It may be this tree alone that cannot be listed: the others behind it in the inbox are not held up."""
@@ -258,6 +264,7 @@ class Syncer:
         request: Request,
         chosen: Selection,
         hashes: dict[str, ArchiveHash | None],
+        vouched: Mapping[str, Mapping[str, str]],
         strange: list[Strange],
         others: list[str],
     ) -> Step:
@@ -284,6 +291,7 @@ class Syncer:
             for file, listed in zip(work.files, planned.listed, strict=not planned.there):
                 known = hashes.get(listed.path)
                 file.archive_hash = f"{known.algorithm}:{known.hex}" if known else ""
+                file.vouched = {who: said[listed.path] for who, said in vouched.items() if listed.path in said}
             folder = QUARANTINE if planned.refused else FINISHED if planned.there else HPSS_QUEUE
             if planned.refused:
                 fault = WorkFault(planned.refused.code, planned.refused.text, REMEDIES.get(planned.refused.code, ""))
@@ -302,6 +310,8 @@ class Syncer:
         for directory in (*(f"{staging}/{folder}" for folder in folders), staging, f"{home.path}/{STAGING}"):
             home.disk.sync(directory)
         plan.warnings = self._warnings(plan)
+        if request.checksums and (without := plan.files - len(vouched.get("list", {}))):
+            plan.warnings.append(f"{without} of the {plan.files} files do not stand in {printable(request.checksums)}")
         request.plan = plan
         return self._commit(claimed, stem, key, request, others)
 

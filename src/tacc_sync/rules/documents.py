@@ -112,6 +112,7 @@ class Request(Struct, kw_only=True):
     exclude: list[str] = []
     files: list[str] = []
     pattern_rules: Literal["path", "globset"] = "path"
+    checksums: str = ""
     present: Literal["accept", "recall", "quarantine"] = "accept"
     conflict: Literal["quarantine", "overwrite"] = "quarantine"
     priority: int = 0
@@ -133,13 +134,14 @@ class File(Struct, kw_only=True):
     """One file of a unit: where from, where to, where on tape, what has become of it.
 
     `section` and `offset`: position on tape. `written`: the archive's date, in the site's own time zone.
-    `archive_hash`: the archive's own hash, "" where it has none. `hashes`: of the copy in the buffer, by algorithm.
-    `proof`: what proved the retrieval: "hash" (equal to the archive's), "line" (hsi's own line with the byte count)
-    or "size" (the operator configured that size and freedom from holes suffice). `retrieved_at` is set while a
-    verified copy lies in the buffer, and after delivery. `mtime`: the copy's, in whole epoch seconds, as the transfer
-    keeps it. `checked_at`: when that copy, having lain for long, was hashed again and found unchanged. `receipt`: the
-    checksum in Globus' record. `vouched_by`: the request whose delivery proves that it is at the destination.
-    `borrowed_from`: the unit of another request that carries it.
+    `archive_hash`: the archive's own hash, "" where it has none. `vouched`: hashes that others vouch for,
+    `algorithm:hex` by who does. `hashes`: of the copy in the buffer, by algorithm. `proof`: what proved the retrieval:
+    "hash" (equal to the archive's, or to one vouched for), "line" (hsi's own line with the byte count) or "size" (the
+    operator configured that size and freedom from holes suffice). `retrieved_at` is set while a verified copy lies in
+    the buffer, and after delivery. `mtime`: the copy's, in whole epoch seconds, as the transfer keeps it. `checked_at`:
+    when that copy, having lain for long, was hashed again and found unchanged. `receipt`: the checksum in Globus'
+    record. `vouched_by`: the request whose delivery proves that it is at the destination. `borrowed_from`: the unit of
+    another request that carries it.
     """
 
     path: str
@@ -149,6 +151,7 @@ class File(Struct, kw_only=True):
     offset: int = 0
     written: str = ""
     archive_hash: str = ""
+    vouched: dict[str, str] = {}
     outcome: Outcome = "waiting"
     hashes: dict[str, str] = {}
     proof: Literal["", "hash", "line", "size"] = ""

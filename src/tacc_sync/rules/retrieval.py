@@ -22,9 +22,11 @@ class Retrieved:
 
 
 def algorithms(file: File, record_algorithm: str) -> list[str]:
-    """What to compute in the one read: sha512, the archive's algorithm, and the one that Globus' records use."""
+    """What to compute in the one read: sha512, the algorithms of the archive and of who else vouches, and the one that
+    Globus' records use."""
     wanted = ["sha512"]
-    for name in (file.archive_hash.partition(":")[0], record_algorithm):
+    known = (said.partition(":")[0] for said in (file.archive_hash, *file.vouched.values()))
+    for name in (*known, record_algorithm):
         if name and name not in wanted:
             wanted.append(name)
     return wanted
@@ -46,12 +48,15 @@ def judge_content(
     file: File, hashes: Mapping[str, str], *, reported_bytes: int | None, unhashed: str
 ) -> Retrieved | Why:
     """Is the content proven?"""
-    algorithm, _, expected = file.archive_hash.partition(":")
-    if expected:
-        found = hashes[algorithm]
-        if found == expected:
-            return Retrieved("hash")
-        return Why(code="CHECKSUM-DIFFERS", text=f"{algorithm} in the archive {expected}, in the buffer {found}")
+    said = {"the archive": file.archive_hash, **{f"the {who}": value for who, value in sorted(file.vouched.items())}}
+    said = {who: value for who, value in said.items() if value}
+    for who, value in said.items():
+        algorithm, _, expected = value.partition(":")
+        if hashes[algorithm] != expected:
+            text = f"{algorithm} in {who} {expected}, in the buffer {hashes[algorithm]}"
+            return Why(code="CHECKSUM-DIFFERS", text=text)
+    if said:
+        return Retrieved("hash")
     if reported_bytes == file.size:
         return Retrieved("line")
     if unhashed == "size":

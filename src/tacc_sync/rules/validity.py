@@ -30,6 +30,8 @@ def validate(request: Request) -> None:
     _check_path("destination", request.destination)
     if request.destination == "/":
         raise BadDocument("destination", "is the root directory", "name a directory below it")
+    if request.checksums:
+        _check_path("checksums", request.checksums)
     _check_files(request.files, request.sources)
     for field, patterns in (("include", request.include), ("exclude", request.exclude)):
         if len(patterns) > MAX_PATTERNS:

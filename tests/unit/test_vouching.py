@@ -1,0 +1,141 @@
+"""Lists of checksums: read as coreutils writes them, or refused by the line; and held against each copy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+
+import pytest
+from house import SOURCE, House
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tacc_sync.rules.faults import WorkFault
+from tacc_sync.rules.vouching import entries, vouched
+
+NAMES = st.text(st.sampled_from("ab \\\n\r()*=-é\udcff\u2028"), min_size=1, max_size=12).filter(
+    lambda name: name not in {".", ".."} and not name.startswith("-")
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(names=st.sets(NAMES, min_size=1, max_size=6), form=st.sampled_from(["sha512", "sha256", "md5", "sha1", "tag"]))
+def test_what_coreutils_writes_is_read_back(tmp_path_factory, names, form):
+    here = tmp_path_factory.mktemp("names")
+    for number, name in enumerate(names):
+        with open(os.fsencode(here) + b"/" + name.encode("utf-8", "surrogateescape"), "wb") as file:
+            file.write(b"%d" % number)
+    command = ["sha512sum", "--tag"] if form == "tag" else [f"{form}sum"]
+    given_names = [os.fsencode(f"./{name}") for name in names]
+    written = subprocess.run([*command, *given_names], cwd=here, check=True, capture_output=True).stdout
+    algorithm = "sha512" if form == "tag" else form
+    assert vouched(written, ["/home/x"], {f"/home/x/{name}" for name in names}) == {
+        f"/home/x/{name}": f"{algorithm}:{hashlib.new(algorithm, b'%d' % number).hexdigest()}"
+        for number, name in enumerate(names)
+    }
+
+
+A, B = "a" * 128, "b" * 128
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("something else", "line 2"),
+        (f"{A[:127]}  a", "line 2"),
+        (f"{A}a  a", "line 2"),
+        (f"{A}", "line 2"),
+        (f"{A} ", "line 2"),
+        (f"{A}\ta", "line 2"),
+        (f"{A[:127]}x  a", "line 2"),
+        (f"SHA256 (a) = {A}", "line 2"),
+        (f"\\{A}  a\\x", "line 2"),
+        (f"{B}  a", "twice"),
+        (f"{B}  /s/a", "twice"),
+    ],
+)
+def test_a_list_is_understood_to_the_last_line_or_not_at_all(line, said):
+    with pytest.raises(WorkFault, match=said) as caught:
+        vouched(f"{A}  a\n{line}\n".encode(), ["/s"], {"/s/a"})
+    assert caught.value.code == "CHECKSUM-LIST-BAD"
+
+
+def test_names_are_absolute_or_relative_to_a_source():
+    content = f"# comment\n\n{A} */s/a\n{B}  sub/b\r\n{A}  ./one.zip\n{B}  elsewhere\n".encode()
+    paths = {"/s/a", "/s/sub/b", "/t/one.zip", "/s/unlisted"}
+    assert vouched(content, ["/s", "/t/one.zip"], paths) == {
+        "/s/a": f"sha512:{A}", "/s/sub/b": f"sha512:{B}", "/t/one.zip": f"sha512:{A}",
+    }  # fmt: skip
+    with pytest.raises(WorkFault, match="more than one source"):
+        vouched(f"{A}  a\n".encode(), ["/s", "/t"], {"/s/a", "/t/a"})
+
+
+@given(st.binary(max_size=400))
+def test_whatever_is_in_a_list_it_is_read_or_refused(content):
+    try:
+        found = list(entries(content))
+    except WorkFault:
+        return
+    assert all(name and ":" in value for name, value in found)
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    house.settings.patience.attempts, house.settings.patience.at_least = 2, 0.0
+    for name, kind in (("hashed", "md5"), ("bare", None)):
+        house.archive(name, name.encode() * 100, hash=kind)
+    return house
+
+
+def drop(house, **contents):
+    path = house.root / "SHA512SUMS"
+    path.write_text("".join(f"{hashlib.sha512(c).hexdigest()}  {name}\n" for name, c in contents.items()))
+    house.drop(checksums=str(path))
+
+
+def test_what_a_list_vouches_for_proves_a_file_that_the_archive_has_no_hash_of(house):
+    house.hpss.get_lines = False
+    drop(house, hashed=b"hashed" * 100, bare=b"bare" * 100)
+    house.run()
+    assert sorted(house.delivered()) == ["bare", "hashed"]
+
+
+@pytest.mark.parametrize("name", ["hashed", "bare"])
+def test_a_file_that_differs_from_what_is_vouched_for_is_not_delivered(house, name):
+    truth = {"hashed": b"hashed" * 100, "bare": b"bare" * 100}
+    drop(house, **truth | {name: b"another content"})
+    house.run()
+    assert list(house.delivered()) == [other for other in truth if other != name]
+    (work,) = house.documents("quarantine/retriever").values()
+    (file,) = [file for file in work["files"] if file["path"] == f"{SOURCE}/{name}"]
+    assert file["why"]["code"] == "CHECKSUM-DIFFERS"
+    for content in (truth[name], b"another content"):
+        assert hashlib.sha512(content).hexdigest() in file["why"]["text"]
+
+
+def test_files_that_do_not_stand_in_the_list_are_told(house):
+    drop(house, hashed=b"hashed" * 100)
+    house.run("syncer")
+    (request,) = house.documents("request_queue").values()
+    assert "1 of the 2 files do not stand in" in request["plan"]["warnings"][0]
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "broken"])
+def test_a_list_that_cannot_be_used_puts_its_request_into_quarantine(house, kind):
+    path = house.root / "list"
+    match kind:
+        case "directory":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+        case "broken":
+            path.write_text("nonsense\n")
+        case _:
+            pass
+    house.drop(checksums=str(path))
+    house.run("syncer")
+    (why,) = house.whys("quarantine/syncer").values()
+    assert why["code"] == "CHECKSUM-LIST-BAD"
+    assert house.tree("hpss_queue") == []
