@@ -45,7 +45,7 @@ LEFT_IN_BUFFER = (layout.PART, layout.MARKER)
 HOSTS = ("dtn01", "dtn02")
 FROZEN_AT_ONCE = 3
 TASKS_AT_ONCE = 3
-PATIENCE = 600.0
+PATIENCE = 300.0
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -223,7 +223,11 @@ def test_two_hosts_under_fire(bed, hosts, rng):
         strikes.tick()
         return all(bed.is_finished(key) for key in keys)
 
-    wait_for(finished, "the end of the requests", PATIENCE, 0.5)
+    try:
+        wait_for(finished, "the end of the requests", PATIENCE, 0.5)
+    except AssertionError:
+        print(scene(bed, workers))
+        raise
     for worker in workers:
         worker.stop()
 
@@ -245,6 +249,17 @@ def test_two_hosts_under_fire(bed, hosts, rng):
     )
     assert not wrong, f"seed {SEED}: {len(wrong)} violations\n" + "\n".join(wrong[:20])
     assert strikes.kills >= 5 and strikes.long_freezes >= 1, "too quiet to prove anything"
+
+
+def scene(bed, workers):
+    """What there is to be seen when it does not end: for whoever must find out why."""
+    lines = [bed.tacc_sync("status", code=None).said, bed.tacc_sync("check", code=None).said]
+    for place in (*EMPTY, "quarantine"):
+        lines += sorted(str(path.relative_to(bed.workspace)) for path in (bed.workspace / place).rglob("*.*"))
+    lines += [path.read_text() for path in (bed.workspace / "quarantine").glob("*/*.why.json")]
+    for worker in workers:
+        lines += ["", f"--- {worker.name} {worker.statuses}", *worker.said.splitlines()[-30:]]
+    return "\n".join(lines)
 
 
 def violations(bed, workers, keys, destinations):

@@ -572,3 +572,67 @@ def test_a_request_whose_listing_breaks_off_holds_up_no_other(house):
     house.hpss.list_trees = list_trees
     house.run()
     assert house.delivered() == {"x": b"x", "y": b"y"}
+
+
+class SeenLate:
+    """What another host has written is not yet known by its names here, though a listing shows it."""
+
+    def __init__(self, house, until):
+        self._house, self._until = house, until
+        self._unlink, self._rmdir = house.buffer.unlink, house.buffer.rmdir
+        house.buffer.unlink, house.buffer.rmdir = self.unlink, self.rmdir
+
+    def _late(self, path):
+        return not path.startswith(".part") and self._house.clock.now() < self._until
+
+    def unlink(self, path):
+        if self._late(path):
+            raise FileNotFoundError(errno.ENOENT, "not known here yet", path)
+        self._unlink(path)
+
+    def rmdir(self, path):
+        if self._late(path):
+            raise FileNotFoundError(errno.ENOENT, "not known here yet", path)
+        self._rmdir(path)
+
+
+@pytest.mark.parametrize("seconds", [3, 60])
+def test_what_is_seen_late_in_the_buffer_is_no_stranger_and_is_freed(house, seconds):
+    fill(house, files=4, tapes=1)
+    house.drop()
+    house.run("syncer", "retriever", "globus_xfer")
+    while not list((house.root / "ws/reaper_queue").iterdir()):
+        house.clock.time += 10
+        house.run("globus_xfer")
+    SeenLate(house, house.clock.now() + seconds)
+    house.run("reaper", until=house.clock.now() + 1)
+    if seconds > 10:
+        assert house.tree("reservations"), "given back while the files lie there"
+        assert house.tree("reaper_queue")
+    house.run()
+    assert house.tree("quarantine") == house.tree("reservations") == house.buffer_files() == []
+    assert only_request(house)[1]["result"]["delivered_files"] == 4
+
+
+def test_a_directory_that_is_not_empty_after_all_keeps_its_reservation(house):
+    fill(house, files=2, tapes=1)
+    house.drop()
+    names, hidden = house.buffer.names, [2]
+
+    def listed_late(path):
+        if "." in path and not path.startswith(".part") and hidden[0]:
+            hidden[0] -= 1
+            return []
+        return names(path)
+
+    unlink = house.buffer.unlink
+
+    def unseen(path):
+        if hidden[0] and not path.startswith(".part"):
+            raise FileNotFoundError(errno.ENOENT, "not known here yet", path)
+        unlink(path)
+
+    house.buffer.names, house.buffer.unlink = listed_late, unseen
+    house.run()
+    assert hidden == [0]
+    assert house.tree("quarantine") == house.tree("reservations") == house.buffer_files() == []

@@ -105,8 +105,7 @@ def _buffer(home: Home, each: Mend) -> bool:
         transfer_buffer.remove(home.buffer, each.what, index)
     if transfer_buffer.remaining(home.buffer, each.what):
         return False
-    transfer_buffer.close(home.buffer, each.what)
-    return True
+    return transfer_buffer.close(home.buffer, each.what)
 
 
 def _reserve(home: Home, each: Mend) -> bool:

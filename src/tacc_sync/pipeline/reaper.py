@@ -48,20 +48,49 @@ class Reaper:
         except (BadDocument, NewerDocument) as error:
             return cannot_read(bench, claimed, "reaper", error)
         freed, size = self._free(work)
+        if freed < self._expected(work):
+            # Gone already, as after a kill; or another host has just put it there, and this one does not know it yet.
+            bench.home.clock.sleep(ownership.SEEN_LATE)
+            more, bytes_more = self._free(work)
+            freed, size = freed + more, size + bytes_more
         left = transfer_buffer.remaining(bench.buffer, work.unit)
-        ours = {buffer_name(index) for index, file in enumerate(work.files) if route.in_buffer(file)}
-        strange = [name for name in left if name not in ours]
+        stay, late = self._sort(work, left)
+        strange = [name for name in left if name not in stay | late]
         # What cannot be seen is not gone: the room of an unmounted buffer is still taken.
         ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at, bench.home.clock.sleep)
-        if not left:
-            transfer_buffer.close(bench.buffer, work.unit)
+        closed = not left and transfer_buffer.close(bench.buffer, work.unit)
+        if closed:
             for unit, reserved in self._reservations(work.unit):
                 bench.home.take_away(queues.reservation(unit, reserved))
         bench.report("buffer_freed", component="reaper", unit=work.unit, files=freed, bytes=size)
         if strange:
             fault = transfer_buffer.stranger(bench.buffer, work.unit, strange)
             return out_of_the_way(bench, claimed, "reaper", fault)
+        if late or not (left or closed):
+            return self._look_again(work, claimed, late)
         return self._send_on(work, claimed)
+
+    def _sort(self, work: Work, left: list[str]) -> tuple[set[str], set[str]]:
+        """Of what a unit's directory still holds: what is to stay there, and what is gone by one answer of the file
+        system and there by another, as happens on a host that does not know yet what another one has written."""
+        stay, late, there = set(), set(), set(left)
+        for index, file in enumerate(work.files):
+            name = buffer_name(index)
+            if route.in_buffer(file):
+                stay.add(name)
+            elif route.may_free(file) and name in there:
+                found = transfer_buffer.status(self._bench.buffer, work.unit, index)
+                if found is None or found.kind != "directory":
+                    late.add(name)
+        return stay, late
+
+    def _look_again(self, work: Work, claimed: str, late: set[str]) -> Step:
+        bench = self._bench
+        let_rest(bench.home, work, bench.home.clock.now() + ownership.SEEN_LATE)
+        bench.home.put_document(claimed, work)
+        bench.home.pass_on(claimed, route.REAPER_QUEUE)
+        bench.report("buffer_seen_late", component="reaper", unit=work.unit, files=len(late))
+        return Moved(f"looks at {work.unit} again later")
 
     def _must_be_known(self, work: Work) -> None:
         # Every planned request has its place in finished. Nothing is freed for a unit that belongs to none.
@@ -78,6 +107,11 @@ class Reaper:
                 files += 1
                 size += file.size
         return files, size
+
+    @staticmethod
+    def _expected(work: Work) -> int:
+        """How many files the last task has delivered: they were never freed, unless we were cut off here."""
+        return sum(route.may_free(work.files[index]) for index in (work.tasks[-1].items if work.tasks else ()))
 
     def _reservations(self, unit: str) -> list[tuple[str, int]]:
         prefix = unit + "."

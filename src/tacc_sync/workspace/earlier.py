@@ -51,7 +51,8 @@ def deliveries(disk: Disk, wanted: Collection[str], root: str) -> Earlier:
     """What finished units say of these destinations, all of which lie below `root`."""
     earlier = Earlier()
     for key in sorted(name for name in disk.names(FINISHED) if is_key(name)):
-        if not _may_overlap(disk, key, root):
+        place = disk.status(layout.finished(key))
+        if place is None or place.kind != "directory" or not _may_overlap(disk, key, root):
             continue
         for unit in queues.units(disk, layout.finished(key)):
             if unit.tape != THERE:

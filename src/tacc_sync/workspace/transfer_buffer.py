@@ -19,6 +19,7 @@ from tacc_sync.workspace.recovery import remove_tree
 # Inside a unit's directory below `.part/<worker>/`: neither is a file's name.
 NEW = "new"
 BAD = ".bad"
+NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
 
 def path(unit: str, index: int) -> str:
@@ -119,13 +120,18 @@ def remaining(disk: Disk, unit: str) -> list[str]:
         return ["."]
 
 
-def close(disk: Disk, unit: str) -> None:
-    """Remove a unit's empty directory; content when it is gone."""
+def close(disk: Disk, unit: str) -> bool:
+    """Remove a unit's empty directory; content when it is gone. False when it is not empty after all."""
     try:
         disk.rmdir(unit)
     except FileNotFoundError:
-        return
+        return True
+    except OSError as error:
+        if error.errno not in NOT_EMPTY:
+            raise
+        return False
     disk.sync("")
+    return True
 
 
 def sync(disk: Disk, unit: str) -> None:
@@ -166,7 +172,7 @@ def _make_through(disk: Disk, ours: str, directory: str) -> None:
         except NotADirectoryError:
             raise stranger(disk, directory, ["."]) from None
         except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            if error.errno not in NOT_EMPTY:
                 raise
             disk.rmdir(ours)
     found = disk.status(directory)
