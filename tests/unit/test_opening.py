@@ -87,8 +87,9 @@ def test_the_room_of_a_buffer_that_goes_away_while_the_reaper_looks_stays_reserv
     free = Reaper._free
 
     def unmounted_meanwhile(self, work):
-        buffer.rename(away)
-        buffer.mkdir()
+        if not away.exists():
+            buffer.rename(away)
+            buffer.mkdir()
         return free(self, work)
 
     monkeypatch.setattr(Reaper, "_free", unmounted_meanwhile)
