@@ -257,8 +257,11 @@ def scene(bed, workers):
     for place in (*EMPTY, "quarantine"):
         lines += sorted(str(path.relative_to(bed.workspace)) for path in (bed.workspace / place).rglob("*.*"))
     lines += [path.read_text() for path in (bed.workspace / "quarantine").glob("*/*.why.json")]
+    units = [path.name.removesuffix(".json") for path in (bed.workspace / "quarantine").glob("*/*.json")]
     for worker in workers:
-        lines += ["", f"--- {worker.name} {worker.statuses}", *worker.said.splitlines()[-30:]]
+        said = worker.said.splitlines()
+        lines += ["", f"--- {worker.name} {worker.statuses}", *said[-30:], "of what is in quarantine:"]
+        lines += [line for line in said if any(unit in line for unit in units)]
     return "\n".join(lines)
 
 

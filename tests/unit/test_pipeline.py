@@ -579,11 +579,14 @@ class SeenLate:
 
     def __init__(self, house, until):
         self._house, self._until = house, until
-        self._unlink, self._rmdir = house.buffer.unlink, house.buffer.rmdir
-        house.buffer.unlink, house.buffer.rmdir = self.unlink, self.rmdir
+        self._unlink, self._rmdir, self._status = house.buffer.unlink, house.buffer.rmdir, house.buffer.status
+        house.buffer.unlink, house.buffer.rmdir, house.buffer.status = self.unlink, self.rmdir, self.status
+
+    def status(self, path):
+        return None if self._late(path) else self._status(path)
 
     def _late(self, path):
-        return not path.startswith(".part") and self._house.clock.now() < self._until
+        return not path.startswith(".") and self._house.clock.now() < self._until
 
     def unlink(self, path):
         if self._late(path):
@@ -636,3 +639,14 @@ def test_a_directory_that_is_not_empty_after_all_keeps_its_reservation(house):
     house.run()
     assert hidden == [0]
     assert house.tree("quarantine") == house.tree("reservations") == house.buffer_files() == []
+
+
+def test_copies_that_are_seen_late_are_not_recalled_again(house):
+    fill(house, files=4, tapes=1)
+    house.drop()
+    house.run("syncer", "retriever")
+    SeenLate(house, house.clock.now() + 3)
+    house.run()
+    assert len(house.hpss.sessions) == 1
+    assert house.tree("quarantine") == house.tree("reservations") == house.buffer_files() == []
+    assert only_request(house)[1]["result"]["delivered_files"] == 4

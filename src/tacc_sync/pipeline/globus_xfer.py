@@ -279,17 +279,25 @@ class GlobusXfer:
 
     def _sendable(self, work: Work) -> list[int]:
         """The files that lie in the buffer; what was purged there has to be recalled again."""
-        items = []
-        for index, file in enumerate(work.files):
-            if file.outcome != "retrieved":
-                continue
-            status = transfer_buffer.status(self._bench.buffer, work.unit, index)
-            if status is not None and status.kind == "file" and status.size == file.size:
-                items.append(index)
-                continue
-            self._recall_again(file, Why(code="BUFFER-LOST", text="its copy in the transfer buffer is gone or cut off"))
+        retrieved = [index for index, file in enumerate(work.files) if file.outcome == "retrieved"]
+        lost = self._not_there(work, retrieved)
+        if lost:
+            # Another host may have put them there a moment ago, and this one does not know it yet.
+            self._bench.home.clock.sleep(ownership.SEEN_LATE)
+            lost = self._not_there(work, lost)
+        for index in lost:
+            why = Why(code="BUFFER-LOST", text="its copy in the transfer buffer is gone or cut off")
+            self._recall_again(work.files[index], why)
             self._discard(work.unit, index)
-        return items
+        return [index for index in retrieved if work.files[index].outcome == "retrieved"]
+
+    def _not_there(self, work: Work, items: list[int]) -> list[int]:
+        lost = []
+        for index in items:
+            found = transfer_buffer.status(self._bench.buffer, work.unit, index)
+            if found is None or (found.kind, found.size) != ("file", work.files[index].size):
+                lost.append(index)
+        return lost
 
     def _are_as_they_were(self, work: Work, items: list[int]) -> bool:
         """Whether it is known which of the copies are still what was retrieved; those that are not are to be recalled.

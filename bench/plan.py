@@ -1,0 +1,157 @@
+"""Planning a large request: from hsi's lines to units on disk, beside `sort` of the same lines.
+
+    python bench/plan.py [--lines 1000000] [--times 1] [--tapes 799] [--directory DIR]
+
+The syncer is the one that runs in production, with its workspace on disk and with a program in place of hsi that prints
+a listing from a file, echo of commands included, and no hashes. Its CPU seconds (all of its process, start included)
+are told as a ratio to those of `LC_ALL=C sort --parallel=1` on the same lines in the same run, taking turns; beside it
+its peak memory. `--times N` plans once more with N times as many lines, and tells how much longer that takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCE = "/home/projects/demo"
+FAKE_HSI = """#!/bin/sh
+# hsi OPTIONS in FILE: says of a tree what stands beside this program; of hashes that there are none.
+for in_file; do :; done
+in_file=${in_file#in }
+here=$(dirname "$0")
+line=$(sed -n 1p "$in_file")
+case $line in
+hashlist*) sed "s/^hashlist '\\(.*\\)'$/(none) \\1/" "$in_file" ;;
+*) printf '%s\\n' "$line"; cat "$here/lines"; sed -n 2p "$in_file"; cat "$here/top" ;;
+esac
+"""
+PLANNER = """
+import json, resource, sys
+from tacc_sync.cli.main import main
+status = main(["run", "syncer", "--once", "--quiet"])
+own = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"status": status, "cpu": own.ru_utime + own.ru_stime, "rss": own.ru_maxrss * 1024}))
+"""
+SORT_MEMORY = "1G"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--tapes", type=int, default=799)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--directory", type=Path, default=None)
+    parser.add_argument("--keep", action="store_true")
+    arguments = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="tacc-sync-bench-", dir=arguments.directory))
+    try:
+        one = measure(root / "one", arguments.lines, arguments.tapes, arguments.rounds)
+        if arguments.times > 1:
+            many = measure(root / "many", arguments.lines * arguments.times, arguments.tapes, 1)
+            print(f"{arguments.times} times as many lines: {many / one:.1f} times the CPU")
+    finally:
+        if arguments.keep:
+            print(root)
+        else:
+            shutil.rmtree(root, ignore_errors=True)
+    return 0
+
+
+def measure(root: Path, lines: int, tapes: int, rounds: int) -> float:
+    """Plan and sort in turns; tells, and returns the CPU seconds of planning."""
+    root.mkdir()
+    write_lines(root, lines, tapes)
+    planning, sorting, memory = [], [], []
+    for number in range(rounds):
+        found = plan(root, root / f"workspace{number}", lines)
+        shutil.rmtree(root / f"workspace{number}")
+        planning.append(found["cpu"])
+        memory.append(found["rss"])
+        sorting.append(sort(root))
+    ours, theirs = statistics.median(planning), statistics.median(sorting)
+    print(
+        f"{lines:,} lines on {tapes} tapes: planning {ours:.1f} s of CPU, sort {theirs:.1f} s: ratio {ours / theirs:.2f}; "
+        f"{ours / lines * 1e6:.1f} us a file; peak memory {max(memory) / 1e6:.0f} MB"
+    )
+    return ours
+
+
+def write_lines(root: Path, lines: int, tapes: int) -> None:
+    """A listing as hsi prints it: directory by directory, the files of each on tapes at random."""
+    rng = random.Random(1)
+    labels = [f"AG{number:04}00" for number in range(tapes)]
+    per_directory = 200
+    tops = set()
+    with (root / "lines").open("w") as file:
+        for number in range(lines):
+            day, month = number // per_directory % 100, number // (per_directory * 100)
+            directory = f"{SOURCE}/20{month // 12:02}/unbiased/PFRaw/{month % 12:02}{day:02}"
+            if number % per_directory == 0:
+                tops.add(f"{SOURCE}/20{month // 12:02}")
+                file.write(f"DIRECTORY\t{directory}\n")
+            name = f"{rng.getrandbits(128):032x}.zip"
+            size = rng.randrange(10**8, 10**9)
+            file.write(
+                f"FILE\t{directory}/{name}\t{size}\t{size}\t{rng.randrange(5000)}+{rng.randrange(9) * 10**6}\t{rng.choice(labels)}"
+                f"\t5\t0\t1\t03/01/2021\t{rng.randrange(24):02}:{rng.randrange(60):02}:47\t03/01/2021\t11:30:52\n"
+            )
+    (root / "top").write_text("".join(f"DIRECTORY\t{top}\n" for top in sorted(tops)))
+    program = root / "hsi"
+    program.write_text(FAKE_HSI)
+    program.chmod(0o755)
+
+
+def plan(root: Path, workspace: Path, lines: int) -> dict[str, float]:
+    """One process that plans one request."""
+    command = str(Path(sys.executable).with_name("tacc-sync"))
+    buffer = root / "buffer"
+    buffer.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "TACC_SYNC_WORK_ROOT": str(workspace),
+        "TRANSFER_DIR": str(buffer),
+        "TRANSFER_QUOTA": "0",
+        "TACC_SYNC_HSI": str(root / "hsi"),
+    }
+    subprocess.run([command, "init", str(workspace)], env=environment, check=True, capture_output=True)
+    (workspace / "tacc-sync.toml").write_text("[skip]\nbefore_recall = false\n")
+    request = {"version": 1, "source": SOURCE, "destination": "/ranch/demo"}
+    (workspace / "inbox" / "request.json").write_text(json.dumps(request))
+    done = subprocess.run([sys.executable, "-c", PLANNER], env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    units = sum(1 for _ in os.scandir(workspace / "hpss_queue"))
+    requests = list((workspace / "request_queue").glob("*.json"))
+    if found["status"] or len(requests) != 1 or json.loads(requests[0].read_text())["plan"]["files"] != lines:
+        raise SystemExit(f"not planned: {found}, {units} units; {done.stdout}{done.stderr}")
+    return found
+
+
+def sort(root: Path) -> float:
+    """CPU seconds of `sort` for the same lines."""
+    script = (
+        "import json,resource,subprocess,sys\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "own = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(own.ru_utime + own.ru_stime)"
+    )
+    command = ["sort", "--parallel=1", "-S", SORT_MEMORY, str(root / "lines")]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command],
+        env={**os.environ, "LC_ALL": "C"}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return float(done.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
