@@ -79,8 +79,8 @@ def measure(root: Path, lines: int, tapes: int, rounds: int) -> float:
         sorting.append(sort(root))
     ours, theirs = statistics.median(planning), statistics.median(sorting)
     print(
-        f"{lines:,} lines on {tapes} tapes: planning {ours:.1f} s of CPU, sort {theirs:.1f} s: ratio {ours / theirs:.2f}; "
-        f"{ours / lines * 1e6:.1f} us a file; peak memory {max(memory) / 1e6:.0f} MB"
+        f"{lines:,} lines on {tapes} tapes: planning {ours:.1f} s of CPU, sort {theirs:.1f} s: "
+        f"ratio {ours / theirs:.2f}; {ours / lines * 1e6:.1f} us a file; peak memory {max(memory) / 1e6:.0f} MB"
     )
     return ours
 
@@ -101,8 +101,8 @@ def write_lines(root: Path, lines: int, tapes: int) -> None:
             name = f"{rng.getrandbits(128):032x}.zip"
             size = rng.randrange(10**8, 10**9)
             file.write(
-                f"FILE\t{directory}/{name}\t{size}\t{size}\t{rng.randrange(5000)}+{rng.randrange(9) * 10**6}\t{rng.choice(labels)}"
-                f"\t5\t0\t1\t03/01/2021\t{rng.randrange(24):02}:{rng.randrange(60):02}:47\t03/01/2021\t11:30:52\n"
+                f"FILE\t{directory}/{name}\t{size}\t{size}\t{rng.randrange(5000)}+{rng.randrange(9) * 10**6}"
+                f"\t{rng.choice(labels)}\t5\t0\t1\t03/01/2021\t{rng.randrange(24):02}:{rng.randrange(60):02}:47\t03/01/2021\t11:30:52\n"
             )
     (root / "top").write_text("".join(f"DIRECTORY\t{top}\n" for top in sorted(tops)))
     program = root / "hsi"
