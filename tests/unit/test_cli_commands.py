@@ -277,6 +277,22 @@ def test_submit_puts_a_whole_request_into_the_inbox_and_shows_its_id(capsys, des
     assert desk.tree("claims") == []
 
 
+def test_submit_says_what_becomes_of_what_lies_at_the_destination(capsys, desk, tmp_path):
+    words = ["--source", "/home/a", "--destination", "/scoutfs/x"]
+    desk.cli(capsys, "submit", *words, "--present", "quarantine", "--conflict", "overwrite")
+    (request,) = desk.documents("inbox").values()
+    assert (request["present"], request["conflict"]) == ("quarantine", "overwrite")
+    plain = json.loads(desk.cli(capsys, "submit", *words, "--dry-run"))
+    assert "present" not in plain
+    assert "conflict" not in plain
+    for words in (["--present", "skip"], ["--conflict", "accept"]):
+        fails(capsys, "--workspace", desk.disk.root, "submit", *words, code=64)
+    document = tmp_path / "request.json"
+    document.write_text(json.dumps({"version": 1, "source": "/a", "destination": "/b"}))
+    for words in (["--present", "accept"], ["--conflict", "quarantine"]):
+        assert "not both" in fails(capsys, "--workspace", desk.disk.root, "submit", str(document), *words, code=64)
+
+
 def test_submit_json(capsys, desk):
     (shown,) = desk.cli_json(capsys, "submit", "--source", "/home/a", "--destination", "/scoutfs/x")
     assert shown["request"] == shown["request_id"].replace("-", "")[:12]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -31,6 +32,16 @@ from tacc_sync.rules.route import HPSS_QUEUE
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Not what matches.")
 @click.option("--files-from", metavar="FILE", help="Exactly these files: absolute HPSS paths, one a line; - is stdin.")
 @click.option("--checksums", default="", metavar="FILE", help="A list as sha512sum writes it, which vouches for files.")
+@click.option(
+    "--present",
+    type=click.Choice(["accept", "recall", "quarantine"]),
+    help="What becomes of a file of which the destination has a copy, not ours, of its size and date [accept].",
+)
+@click.option(
+    "--conflict",
+    type=click.Choice(["quarantine", "overwrite"]),
+    help="What becomes of a file in whose place something unknown lies [quarantine].",
+)
 @click.option("--priority", type=int, default=0, show_default=True, help="-100 to 100; higher goes first.")
 @click.option("--label", default="", metavar="TEXT", help="A name for people.")
 @click.option("--requested-by", metavar="WHO", help="Who asked; the user name by default.")
@@ -46,6 +57,8 @@ def submit(
     exclude: tuple[str, ...],
     files_from: str | None,
     checksums: str,
+    present: Literal["accept", "recall", "quarantine"] | None,
+    conflict: Literal["quarantine", "overwrite"] | None,
     priority: int,
     label: str,
     requested_by: str | None,
@@ -60,7 +73,8 @@ def submit(
       tacc-sync submit --source /home/projects/x --destination /scoutfs/x --include '*.zip' --label 'run 12'
       tacc-sync submit request.json
     """
-    if documents and (sources or destination or include or exclude or files_from or checksums):
+    words = (sources, destination, include, exclude, files_from, checksums, present, conflict)
+    if documents and any(words):
         raise OperatorFault(
             "USAGE", "either documents or options describe a request, not both", "leave one out", EX_USAGE
         )
@@ -79,6 +93,8 @@ def submit(
             exclude=list(exclude),
             files=_lines(files_from) if files_from else [],
             checksums=os.path.abspath(checksums) if checksums else "",
+            present=present or "accept",
+            conflict=conflict or "quarantine",
             priority=priority,
             label=label,
             requested_by=_user() if requested_by is None else requested_by,
