@@ -300,7 +300,7 @@ class SimHpss:
             found = [path for path in self._paths() if path == root or path.startswith(root.rstrip("/") + "/")]
             if not found:
                 listing.refused.append(Refused(root, "missing", "No such file or directory"))
-            listing.files += [self._listed(path) for path in found]
+            listing.files.extend(self._listed(path) for path in found)
         return listing
 
     def list_files(self, paths):

@@ -140,7 +140,7 @@ class FakeHpss:
             found = [p for p in self.files if p == root or p.startswith(root.rstrip("/") + "/")]
             if not found:
                 listing.refused.append(Refused(root, "missing", "No such file or directory"))
-            listing.files += [self._listed(p) for p in found]
+            listing.files.extend(self._listed(p) for p in found)
         return listing
 
     def list_files(self, paths):

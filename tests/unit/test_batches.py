@@ -7,27 +7,26 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacc_sync.outside.hpss.interface import ListedFile
-from tacc_sync.rules.batches import bytes_of_a_unit, plan_units
-from tacc_sync.rules.documents import Request, Work, decode, encode
+from tacc_sync.rules.batches import Candidate, bytes_of_a_unit, plan_units
+from tacc_sync.rules.documents import Work, decode, encode
 from tacc_sync.rules.identity import parse_unit
-from tacc_sync.rules.selection import Selection, select
+from tacc_sync.rules.selection import destination_of
 
 KEY = "f8c7f5f6d70a"
 
 
 def listed(path, size=1, section=0, offset=0, volumes=("AG787200",)):
-    return ListedFile(path, size, section, offset, tuple(volumes), "2020-01-01T00:00:00")
+    speakable = not any("\udc80" <= character <= "\udcff" for character in path)
+    return Candidate(path, size, section, offset, tuple(volumes), "2020-01-01T00:00:00", is_speakable=speakable)
 
 
-def selection_of(files):
-    return select(Request(version=1, source="/s", destination="/d"), files)
+def where(path):
+    return destination_of(path, ["/s"], "/d")
 
 
 def plan(files, *, unit_bytes=10**12, unit_files=2000, quota=0, sessions=5):
-    selection = files if isinstance(files, Selection) else selection_of(files)
     limits = {"unit_bytes": unit_bytes, "unit_files": unit_files, "quota": quota, "sessions": sessions}
-    return list(plan_units(KEY, selection, **limits))
+    return list(plan_units(KEY, files, **limits))
 
 
 def paths(unit):
@@ -79,7 +78,7 @@ def test_unspeakable_names_are_refused_in_bounded_batches():
         (2, "NAME-UNSPEAKABLE"),
         (1, "NAME-UNSPEAKABLE"),
     ]
-    work = units[1].work(selection_of([]), request_id="r", created_at="2026-01-01T00:00:00Z")
+    work = units[1].work(where, request_id="r", created_at="2026-01-01T00:00:00Z")
     assert work.files[0].path == "/s/0\\xff"
     assert work.files[0].outcome == "failed"
     assert work.files[0].why.at == "2026-01-01T00:00:00Z"
@@ -87,9 +86,8 @@ def test_unspeakable_names_are_refused_in_bounded_batches():
 
 
 def test_a_unit_becomes_a_document():
-    selection = selection_of([listed("/s/x/a b", 7, section=31, offset=5, volumes=("AU031800", "AU031900"))])
-    (unit,) = plan(selection)
-    work = unit.work(selection, request_id="r", created_at="2026-01-01T00:00:00Z", priority=3)
+    (unit,) = plan([listed("/s/x/a b", 7, section=31, offset=5, volumes=("AU031800", "AU031900"))])
+    work = unit.work(where, request_id="r", created_at="2026-01-01T00:00:00Z", priority=3)
     assert (work.unit, work.tape, work.bytes, work.priority) == (
         f"{KEY}.AU0318-AU0319.0000.7",
         ["AU0318", "AU0319"],
@@ -148,9 +146,7 @@ def test_a_file_on_too_many_cartridges_does_not_stop_the_others():
 
 
 def test_units_come_one_by_one():
-    units = plan_units(
-        KEY, selection_of([listed("/s/a"), listed("/s/b")]), unit_bytes=1, unit_files=1, quota=0, sessions=1
-    )
+    units = plan_units(KEY, [listed("/s/a"), listed("/s/b")], unit_bytes=1, unit_files=1, quota=0, sessions=1)
     assert paths(next(units)) == ["/s/a"]
     assert paths(next(units)) == ["/s/b"]
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tacc_sync.outside.globus.interface import Globus
+from tacc_sync.outside.host.spool import Shelves
 from tacc_sync.pipeline.destination import Destination
 from tacc_sync.pipeline.step import Bench
 from tacc_sync.rules import presence
+from tacc_sync.rules.division import Division
 from tacc_sync.rules.documents import Request, Why
 from tacc_sync.rules.faults import Fenced
 from tacc_sync.rules.identity import printable
@@ -20,7 +22,7 @@ from tacc_sync.rules.presence import Remote
 from tacc_sync.rules.selection import Listed, Selection, There
 from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import earlier
-from tacc_sync.workspace.earlier import Carried, Earlier
+from tacc_sync.workspace.earlier import Carried, Delivery, Earlier
 
 
 class AlreadyThere:
@@ -29,6 +31,8 @@ class AlreadyThere:
     def __init__(self, bench: Bench, globus: Globus | None) -> None:
         self._bench = bench
         self._looked_for = ""
+        self._deliveries: Shelves[int, Delivery] = Shelves(Delivery)
+        self._carried: Shelves[int, Carried] = Shelves(Carried)
         skip = bench.settings.skip
         collection = bench.settings.globus.destination_collection
         self._destination = (
@@ -37,17 +41,33 @@ class AlreadyThere:
             else None
         )
 
-    def sort_out(self, request: Request, chosen: Selection, keys: Iterable[str]) -> None:
-        """Take out of a selection what is there, and mark what other requests carry (of those with these keys), and
-        what is in doubt."""
+    def begin(self, request: Request, keys: Iterable[str], division: Division) -> None:
+        """Gather what is known of a request's destinations: what was delivered there before, and what other requests
+        (of those with these keys) carry there. For a request in several parts it waits on disk."""
         disk = self._bench.disk
         if self._destination and request.request_id != self._looked_for:
             # Another one's deliveries may have come since; one that was put back is looked at again soon.
             self._destination.forget()
             self._looked_for = request.request_id
+        self.end()
+        if self._destination:
+            for delivery in earlier.deliveries(disk, request.destination):
+                self._deliveries.put(division.of_destination(delivery.destination), delivery)
+        for carried in earlier.carried(disk, keys):
+            self._carried.put(division.of_destination(carried.destination), carried)
+
+    def end(self) -> None:
+        """Forget it."""
+        self._deliveries, self._carried = Shelves(Delivery), Shelves(Carried)
+
+    def sort_out(self, request: Request, chosen: Selection, part: int) -> None:
+        """Take out of a part's selection what is there, and mark what other requests carry, and what is in doubt."""
         wanted = {printable(chosen.destination_of(file.path)): file for file in chosen.files}
-        known = earlier.deliveries(disk, wanted.keys(), request.destination) if self._destination else Earlier()
-        carried = earlier.lenders(disk, keys, wanted)
+        known = earlier.of_these(self._deliveries.on(part), wanted)
+        carried: dict[str, Carried] = {}
+        for one in self._carried.on(part):
+            if one.destination in wanted:
+                carried.setdefault(one.destination, one)
         left: list[Listed] = []
         for destination, file in wanted.items():
             verdict = self._verdict(request, destination, file, known)

@@ -7,24 +7,26 @@ understood is kept, byte for byte, with the reason."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tacc_sync.outside.checksums.interface import Voucher
 from tacc_sync.outside.globus.interface import Globus
-from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, Listing, Refused
+from tacc_sync.outside.hpss.interface import Hpss, Listing, Refused
 from tacc_sync.pipeline.already_there import AlreadyThere
 from tacc_sync.pipeline.loans import Loans
+from tacc_sync.pipeline.planning import Planning, Prepared
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import batches, documents, legacy, selection
-from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange, Work
+from tacc_sync.rules.batches import PlannedUnit
+from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange
 from tacc_sync.rules.faults import Fault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, printable, request_key
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import FINISHED, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
-from tacc_sync.rules.selection import Selection
 from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import earlier, layout, queues
+from tacc_sync.workspace.earlier import Index
 from tacc_sync.workspace.home import STAGING, create_once, make_directory
 from tacc_sync.workspace.quarantine import quarantine_stranger, why
 from tacc_sync.workspace.recovery import publish, remove_tree, unique_entry
@@ -54,9 +56,8 @@ class Syncer:
     ) -> None:
         """Without `globus` the destination is not looked at."""
         self._bench = bench
-        self._vouchers = vouchers
         self._hpss = hpss
-        self._already_there = AlreadyThere(bench, globus)
+        self._planning = Planning(hpss, AlreadyThere(bench, globus), vouchers)
         self._loans = Loans(bench)
         self._looks: dict[str, _Look] = {}
         self._resting: dict[str, tuple[float, WorldFault]] = {}
@@ -169,20 +170,20 @@ class Syncer:
             bench.home.beat(doing=f"lists {', '.join(map(printable, request.sources))} for request {key}")
             bench.report("request_claimed", component="syncer", request=key, path=name)
             listing = self._list(request)
-            chosen = selection.select(request, listing.files)
             strange = self._strange(request, listing.refused)
             others = queues.requests(bench.disk)
-            self._already_there.sort_out(request, chosen, others)
-            paths = [file.path for file in chosen.files]
-            hashes = self._hpss.hashes(paths)
-            vouched = {voucher.name: voucher.hashes(request, paths) for voucher in self._vouchers}
+
+            def say(listed: int) -> None:
+                bench.home.beat(doing=f"plans request {key}: {listed} of {len(listing.files)} files")
+
+            prepared = self._planning.prepare(request, listing.files, others, say)
         except WorkFault as fault:
             return self._quarantine_claimed(claimed, fault)
         except WorldFault as fault:
             if fault.code not in LISTING_FAULTS:
                 raise
             return self._let_rest(claimed, fault)
-        return self._plan(claimed, request, chosen, hashes, vouched, strange, others)
+        return self._plan(claimed, request, prepared, strange, others)
 
     def _let_rest(self, claimed: str, fault: WorldFault) -> Step:
         """It may be this tree alone that cannot be listed: the others behind it in the inbox are not held up."""
@@ -259,61 +260,67 @@ class Syncer:
         ]
 
     def _plan(
-        self,
-        claimed: str,
-        request: Request,
-        chosen: Selection,
-        hashes: dict[str, ArchiveHash | None],
-        vouched: Mapping[str, Mapping[str, str]],
-        strange: list[Strange],
-        others: list[str],
+        self, claimed: str, request: Request, prepared: Prepared, strange: list[Strange], others: list[str]
     ) -> Step:
-        bench = self._bench
-        home, settings = bench.home, bench.settings
-        now = to_iso(home.clock.now())
-        key = request_key(request.request_id)
+        home = self._bench.home
         stem = claimed.rpartition("/")[2].removesuffix(SUFFIX)
         staging = f"{home.path}/{STAGING}/{stem}"
         folders = (HPSS_QUEUE, QUARANTINE, FINISHED, layout.LOANS)
         for directory in (staging, *(f"{staging}/{folder}" for folder in folders)):
             make_directory(home.disk, directory)
-        plan = Plan(planned_at=now, files=0, bytes=0, units=[], listed_files=chosen.listed, strange=strange)
-        for planned in batches.plan_units(
-            key,
-            chosen,
-            unit_bytes=settings.units.bytes,
-            unit_files=settings.units.files,
-            quota=settings.buffer.quota,
-            sessions=settings.hsi.sessions,
-        ):
-            work = planned.work(chosen, request_id=request.request_id, created_at=now, priority=request.priority)
-            # What is there already keeps the hash that was known when it was delivered.
-            for file, listed in zip(work.files, planned.listed, strict=not planned.there):
-                known = hashes.get(listed.path)
-                file.archive_hash = f"{known.algorithm}:{known.hex}" if known else ""
-                file.vouched = {who: said[listed.path] for who, said in vouched.items() if listed.path in said}
-            folder = QUARANTINE if planned.refused else FINISHED if planned.there else HPSS_QUEUE
-            if planned.refused:
-                fault = WorkFault(planned.refused.code, planned.refused.text, REMEDIES.get(planned.refused.code, ""))
-                reason = why(home, fault, "syncer", files=[file.path for file in work.files])
-                create_once(home.disk, f"{staging}/{folder}/{planned.unit}{layout.WHY}", documents.encode_any(reason))
-            if planned.loan:
-                create_once(home.disk, f"{staging}/{layout.LOANS}/{planned.unit}", b"")
-                plan.borrowed_files += len(work.files)
-            if planned.there:
-                plan.there_files += len(work.files)
-                plan.there_bytes += planned.bytes
-            create_once(home.disk, f"{staging}/{folder}/{planned.unit}{SUFFIX}", documents.encode(work))
-            plan.units.append(planned.unit)
-            plan.files += len(work.files)
-            plan.bytes += planned.bytes
+        now = to_iso(home.clock.now())
+        plan = Plan(planned_at=now, files=0, bytes=0, units=[], listed_files=prepared.listed, strange=strange)
+        index = Index()
+        for planned in self._units(request_key(request.request_id), prepared):
+            self._stage(staging, request, planned, plan, index)
         for directory in (*(f"{staging}/{folder}" for folder in folders), staging, f"{home.path}/{STAGING}"):
             home.disk.sync(directory)
         plan.warnings = self._warnings(plan)
-        if request.checksums and (without := plan.files - len(vouched.get("list", {}))):
+        if request.checksums and (without := plan.files - plan.there_files - prepared.vouched.get("list", 0)):
             plan.warnings.append(f"{without} of the {plan.files} files do not stand in {printable(request.checksums)}")
         request.plan = plan
-        return self._commit(claimed, stem, key, request, others)
+        return self._commit(claimed, stem, request, plan, index, others)
+
+    def _units(self, key: str, prepared: Prepared) -> Iterator[PlannedUnit]:
+        settings = self._bench.settings
+        for tape in sorted(prepared.tapes.shelves()):
+            yield from batches.plan_units(
+                key,
+                prepared.tapes.on(tape),
+                unit_bytes=settings.units.bytes,
+                unit_files=settings.units.files,
+                quota=settings.buffer.quota,
+                sessions=settings.hsi.sessions,
+            )
+        yield from batches.plan_there(key, prepared.there, settings.units.files)
+
+    def _stage(self, staging: str, request: Request, planned: PlannedUnit, plan: Plan, index: Index) -> None:
+        """Write a unit where it waits for the commit, and note it in the plan and in the index."""
+        home = self._bench.home
+
+        def destination_of(path: str) -> str:
+            return selection.destination_of(path, request.sources, request.destination)
+
+        work = planned.work(
+            destination_of, request_id=request.request_id, created_at=plan.planned_at, priority=request.priority
+        )
+        folder = QUARANTINE if planned.refused else FINISHED if planned.there else HPSS_QUEUE
+        if planned.refused:
+            fault = WorkFault(planned.refused.code, planned.refused.text, REMEDIES.get(planned.refused.code, ""))
+            reason = why(home, fault, "syncer", files=[file.path for file in work.files])
+            create_once(home.disk, f"{staging}/{folder}/{planned.unit}{layout.WHY}", documents.encode_any(reason))
+        if planned.loan:
+            create_once(home.disk, f"{staging}/{layout.LOANS}/{planned.unit}", b"")
+            plan.borrowed_files += len(work.files)
+        elif folder == HPSS_QUEUE:
+            index.add(work)
+        if planned.there:
+            plan.there_files += len(work.files)
+            plan.there_bytes += planned.bytes
+        create_once(home.disk, f"{staging}/{folder}/{planned.unit}{SUFFIX}", documents.encode(work))
+        plan.units.append(planned.unit)
+        plan.files += len(work.files)
+        plan.bytes += planned.bytes
 
     @staticmethod
     def _warnings(plan: Plan) -> list[str]:
@@ -324,9 +331,10 @@ class Syncer:
             warnings.append(f"{len(plan.strange)} entries are no plain files and are not carried; see `strange`")
         return warnings
 
-    def _commit(self, claimed: str, stem: str, key: str, request: Request, others: list[str]) -> Step:
+    def _commit(self, claimed: str, stem: str, request: Request, plan: Plan, index: Index, others: list[str]) -> Step:
         bench = self._bench
         home = bench.home
+        key = request_key(request.request_id)
         token = request.admitted.token if request.admitted else home.host.token() + home.host.token()
         request.admitted = Admission(token=token, at=to_iso(home.clock.now()))
         home.put_document(claimed, request)
@@ -338,8 +346,8 @@ class Syncer:
             remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
             fault = BadDocument("request_id", "is in use in this workspace", "leave it out, or write another")
             return self._quarantine_claimed(claimed, fault)
-        wanted = self._write_index(key, f"{home.path}/{STAGING}/{stem}/{HPSS_QUEUE}")
-        committed = self._move_unless_late(claimed, key, wanted, set(others))
+        self._write_index(key, index)
+        committed = self._move_unless_late(claimed, key, index, set(others))
         if not committed:
             remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
             home.move(claimed, f"{INBOX}/{unique_entry(claimed.rpartition('/')[2], home.host.token())}")
@@ -348,7 +356,6 @@ class Syncer:
         if not committed:
             return Moved(f"put request {key} back, as another one for the same files was planned meanwhile")
         publish(home, home.path, stem)
-        plan = request.plan or Plan(planned_at="", files=0, bytes=0, units=[])
         bench.report(
             "request_planned",
             component="syncer",
@@ -362,13 +369,13 @@ class Syncer:
         bench.wake("finisher")
         return Moved(f"planned request {key}: {plan.files} files in {len(plan.units)} units")
 
-    def _move_unless_late(self, claimed: str, key: str, wanted: set[str], known: set[str]) -> bool | None:
+    def _move_unless_late(self, claimed: str, key: str, index: Index, known: set[str]) -> bool | None:
         """Commit, unless a request that we have not looked at carries some of the same files. Under the turn, so that
         of two that commit at once one sees the other; None when it could not be had."""
         bench, home = self._bench, self._bench.home
         for _ in range(TURNS):
             new = set(queues.requests(bench.disk)) - known
-            if earlier.lenders(bench.disk, new, wanted):
+            if new and index.has_any(carried.destination for carried in earlier.carried(bench.disk, new)):
                 return False
             known |= new
             with home.turn() as ours:
@@ -378,26 +385,15 @@ class Syncer:
                     return True
         return None
 
-    def _write_index(self, key: str, staged: str) -> set[str]:
-        """Say which files this request carries itself, for requests that come later; their destinations."""
-        home = self._bench.home
-        wanted: set[str] = set()
-
-        def own() -> Iterator[Work]:
-            for name in sorted(home.disk.names(staged)):
-                work = queues.work_of(home.disk, f"{staged}/{name}")
-                if not work.files[0].borrowed_from:
-                    wanted.update(file.destination for file in work.files)
-                    yield work
-
+    def _write_index(self, key: str, index: Index) -> None:
+        """Say which files this request carries itself, for requests that come later."""
         parts = 0
-        for content in earlier.index_parts(own()):
-            home.put(layout.index(key, parts), content)
+        for content in index.parts():
+            self._bench.home.put(layout.index(key, parts), content)
             parts += 1
         # Of an earlier plan that was not committed.
-        while home.take_away(layout.index(key, parts)):
+        while self._bench.home.take_away(layout.index(key, parts)):
             parts += 1
-        return wanted
 
     def _make(self, directory: str) -> None:
         try:

@@ -7,14 +7,52 @@ carried (an unspeakable name, a file larger than the whole transfer buffer) is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
-from tacc_sync.rules.documents import VERSION, File, Why, Work
+from msgspec import Struct
+
+from tacc_sync.rules.documents import VERSION, File, Why, Work, readable
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import NO_TAPE, THERE, cartridge_label, printable, tape_name, unit_id
-from tacc_sync.rules.presence import prove
-from tacc_sync.rules.selection import Listed, Selection, There
+from tacc_sync.rules.presence import Vouched, prove
+from tacc_sync.rules.selection import Listed
+
+
+@readable
+class Candidate(Struct, array_like=True):
+    """A file that a request means, and what is known of it before it is cut into a unit.
+
+    The first six fields are the listing's (see `Listed`). `archive_hash` as in a unit's document, `vouched` too.
+    `lender`: the unit of another request that carries it. `why`: it must not be carried unless the operator says so.
+    `is_speakable`: its name can stand in a document.
+    """
+
+    path: str
+    size: int
+    section: int
+    offset: int
+    volumes: tuple[str, ...]
+    written: str
+    archive_hash: str = ""
+    vouched: dict[str, str] = {}
+    lender: str = ""
+    why: Why | None = None
+    is_speakable: bool = True
+
+
+@readable
+class Settled(Struct, array_like=True):
+    """A file that a request means and that is at the destination already; `vouched` as in `There`."""
+
+    path: str
+    size: int
+    section: int
+    offset: int
+    volumes: tuple[str, ...]
+    written: str
+    vouched: Vouched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +66,21 @@ class PlannedUnit:
     unit: str
     tape: tuple[str, ...]
     bytes: int
-    listed: Sequence[Listed]
+    listed: Sequence[Candidate]
     refused: Why | None = None
     loan: bool = False
-    there: Sequence[There] = ()
+    there: Sequence[Settled] = ()
 
-    def work(self, selection: Selection, *, request_id: str, created_at: str, priority: int = 0) -> Work:
+    def work(
+        self, destination_of: Callable[[str], str], *, request_id: str, created_at: str, priority: int = 0
+    ) -> Work:
         """Its document. Made when asked for, so that not all of a large request's are in memory at once."""
-        why = None
+        files = [_candidate(file, destination_of) for file in self.listed]
+        files += [_settled(file, destination_of) for file in self.there]
         if self.refused is not None:
-            why = Why(code=self.refused.code, text=self.refused.text, at=created_at)
+            for file in files:
+                file.outcome = "failed"
+                file.why = Why(code=self.refused.code, text=self.refused.text, at=created_at)
         return Work(
             version=VERSION,
             unit=self.unit,
@@ -46,23 +89,18 @@ class PlannedUnit:
             bytes=self.bytes,
             created_at=created_at,
             priority=priority,
-            files=[self._file(selection, file, why) for file in self.listed]
-            + [_file_there(selection, file) for file in self.there],
+            files=files,
         )
 
-    def _file(self, selection: Selection, listed: Listed, why: Why | None) -> File:
-        file = _file(selection, listed)
-        if why is not None:
-            file.outcome, file.why = "failed", why
-        if self.loan:
-            file.borrowed_from = selection.borrowed[listed.path]
-        return file
 
-
-def _file(selection: Selection, listed: Listed) -> File:
+def _file(listed: Listed, destination_of: Callable[[str], str]) -> File:
+    path = listed.path
+    destination = destination_of(path)
+    if not path.isascii():
+        path, destination = printable(path), printable(destination)
     return File(
-        path=printable(listed.path),
-        destination=printable(selection.destination_of(listed.path)),
+        path=path,
+        destination=destination,
         size=listed.size,
         section=listed.section,
         offset=listed.offset,
@@ -70,11 +108,17 @@ def _file(selection: Selection, listed: Listed) -> File:
     )
 
 
-def _file_there(selection: Selection, there: There) -> File:
-    file = _file(selection, there.listed)
+def _candidate(candidate: Candidate, destination_of: Callable[[str], str]) -> File:
+    file = _file(candidate, destination_of)
+    file.archive_hash, file.vouched, file.borrowed_from = candidate.archive_hash, candidate.vouched, candidate.lender
+    return file
+
+
+def _settled(settled: Settled, destination_of: Callable[[str], str]) -> File:
+    file = _file(settled, destination_of)
     file.outcome = "present"
-    if there.vouched is not None:
-        prove(file, there.vouched)
+    if settled.vouched is not None:
+        prove(file, settled.vouched)
     return file
 
 
@@ -86,35 +130,59 @@ def bytes_of_a_unit(unit_bytes: int, *, quota: int, sessions: int) -> int:
     return max(1, min(unit_bytes, quota // (2 * (sessions + 2)))) if quota > 0 else unit_bytes
 
 
+def tape_of(volumes: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
+    """The name under which units go whose files lie on these volumes, the cartridges in order, and whether they are
+    too many for one session."""
+    cartridges = tuple(sorted({cartridge_label(volume) for volume in volumes if volume}))
+    try:
+        return tape_name(cartridges), cartridges, False
+    except WorkFault:
+        # So many cartridges make no file name; one such file must not stop the request.
+        return NO_TAPE, (), True
+
+
 def plan_units(
-    request_key: str, selection: Selection, *, unit_bytes: int, unit_files: int, quota: int, sessions: int
+    request_key: str, files: Iterable[Candidate], *, unit_bytes: int, unit_files: int, quota: int, sessions: int
 ) -> Iterator[PlannedUnit]:
-    """The units of a request, one by one: tape by tape, those of a tape from its beginning, refused ones last; and at
-    last what needs no tape."""
+    """The units of a request's files on any tapes, one by one: tape by tape, those of a tape from its beginning, what
+    other requests carry next, refused ones last. All files of a tape must be given at once."""
     most = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions)
-    tapes = _by_tape(selection)
+    tapes: dict[str, _Tape] = {}
+    known: dict[tuple[str, ...], tuple[_Tape, bool]] = {}
+    for file in files:
+        found = known.get(file.volumes)
+        if found is None:
+            name, cartridges, too_wide = tape_of(file.volumes)
+            found = known[file.volumes] = tapes.setdefault(name, _Tape(cartridges)), too_wide
+        tape, too_wide = found
+        (tape.too_wide if too_wide and file.is_speakable else tape.files).append(file)
     for name in sorted(tapes):
-        tape = tapes[name]
-        in_order = _by_path if name == NO_TAPE else _by_place
-        carried, refused = tape.sort_out(quota, in_order, selection.doubtful)
-        lent = [file for file in carried if file.path in selection.borrowed]
-        own = [file for file in carried if file.path not in selection.borrowed] if lent else carried
-        batches: list[tuple[list[Listed], Why | None, bool]] = []
+        tape = tapes.pop(name)
+        carried, refused = tape.sort_out(quota, _by_path if name == NO_TAPE else _by_place)
+        lent = [file for file in carried if file.lender]
+        own = [file for file in carried if not file.lender] if lent else carried
+        batches: list[tuple[list[Candidate], Why | None, bool]] = []
         batches.extend((batch, None, False) for batch in _cut(own, most, unit_files))
         batches.extend((batch, None, True) for batch in _cut(lent, most, unit_files))
-        for files, reason in refused:
-            batches.extend((batch, reason, False) for batch in _cut(files, most, unit_files))
+        for those, reason in refused:
+            batches.extend((batch, reason, False) for batch in _cut(those, most, unit_files))
         for seq, (batch, why, loan) in enumerate(batches):
             size = sum(file.size for file in batch)
-            cartridges = tape.cartridges
-            yield PlannedUnit(unit_id(request_key, name, seq, size), cartridges, size, batch, why, loan)
-    for seq, start in enumerate(range(0, len(selection.there), unit_files)):
-        there = selection.there[start : start + unit_files]
-        size = sum(file.listed.size for file in there)
+            yield PlannedUnit(unit_id(request_key, name, seq, size), tape.cartridges, size, batch, why, loan)
+
+
+def plan_there(request_key: str, files: Iterable[Settled], unit_files: int) -> Iterator[PlannedUnit]:
+    """The units of what is at the destination already."""
+    rest = iter(files)
+    for seq in count():
+        there = list(islice(rest, unit_files))
+        if not there:
+            return
+        size = sum(file.size for file in there)
         yield PlannedUnit(unit_id(request_key, THERE, seq, size), (), size, (), there=there)
 
 
-_Key = Callable[[Listed], tuple[str, int, int, str]]
+_Key = Callable[[Candidate], tuple[str, int, int, str]]
 
 
 class _Tape:
@@ -122,70 +190,46 @@ class _Tape:
 
     def __init__(self, cartridges: tuple[str, ...]) -> None:
         self.cartridges = cartridges
-        self.files: list[Listed] = []
-        self.unspeakable: list[Listed] = []
-        self.too_wide: list[Listed] = []
+        self.files: list[Candidate] = []
+        self.too_wide: list[Candidate] = []
 
-    def sort_out(
-        self, quota: int, key: _Key, doubtful: Mapping[str, Why]
-    ) -> tuple[list[Listed], list[tuple[list[Listed], Why]]]:
+    def sort_out(self, quota: int, key: _Key) -> tuple[list[Candidate], list[tuple[list[Candidate], Why]]]:
         """What can be carried, and what cannot, with the reason, both in order."""
-        files = sorted(self.files, key=key)
-        refused: list[tuple[list[Listed], Why]] = []
-        if doubtful:
-            for code in sorted({doubtful[file.path].code for file in files if file.path in doubtful}):
-                those = [file for file in files if file.path in doubtful and doubtful[file.path].code == code]
-                refused.append((those, doubtful[those[0].path]))
-            files = [file for file in files if file.path not in doubtful]
+        everything = sorted(self.files, key=key)
+        files = [file for file in everything if file.why is None and file.is_speakable]
+        refused: list[tuple[list[Candidate], Why]] = []
+        if len(files) < len(everything):
+            doubtful = [file for file in everything if file.why is not None]
+            for code in sorted({file.why.code for file in doubtful if file.why}):
+                those = [file for file in doubtful if file.why and file.why.code == code]
+                refused.append((those, those[0].why or Why(code=code, text="")))
         if quota > 0 and any(file.size > quota for file in files):
             text = f"larger than the whole transfer buffer, whose quota is {quota} bytes"
             why = Why(code="FILE-LARGER-THAN-BUFFER", text=text)
             # Each is larger than any unit may be, so each will be in a unit by itself.
             refused.append(([file for file in files if file.size > quota], why))
             files = [file for file in files if file.size <= quota]
-        if self.unspeakable:
+        unspeakable = [file for file in everything if not file.is_speakable] if len(files) < len(everything) else []
+        if unspeakable:
             why = Why(code="NAME-UNSPEAKABLE", text="its name is not UTF-8; shown with the odd bytes as \\xNN")
-            refused.append((sorted(self.unspeakable, key=key), why))
+            refused.append((unspeakable, why))
         if self.too_wide:
             why = Why(code="STRIPE-TOO-WIDE", text="it lies on more cartridges than a session can hold")
             refused.append((sorted(self.too_wide, key=key), why))
         return files, refused
 
 
-def _by_tape(selection: Selection) -> dict[str, _Tape]:
-    known: dict[tuple[str, ...], tuple[_Tape, bool]] = {}
-    tapes: dict[str, _Tape] = {}
-
-    def tape_of(volumes: tuple[str, ...]) -> tuple[_Tape, bool]:
-        if volumes not in known:
-            cartridges = tuple(sorted({cartridge_label(volume) for volume in volumes if volume}))
-            try:
-                name, too_wide = tape_name(cartridges), False
-            except WorkFault:
-                # So many cartridges make no file name; one such file must not stop the request.
-                name, cartridges, too_wide = NO_TAPE, (), True
-            known[volumes] = tapes.setdefault(name, _Tape(cartridges)), too_wide
-        return known[volumes]
-
-    for file in selection.files:
-        tape, too_wide = tape_of(file.volumes)
-        (tape.too_wide if too_wide else tape.files).append(file)
-    for file in selection.unspeakable:
-        tape_of(file.volumes)[0].unspeakable.append(file)
-    return tapes
-
-
-def _by_place(file: Listed) -> tuple[str, int, int, str]:
+def _by_place(file: Candidate) -> tuple[str, int, int, str]:
     # Of several cartridges the position is that on the first one named.
     return file.volumes[0] if len(file.volumes) > 1 else "", file.section, file.offset, file.path
 
 
-def _by_path(file: Listed) -> tuple[str, int, int, str]:
+def _by_path(file: Candidate) -> tuple[str, int, int, str]:
     return "", 0, 0, file.path
 
 
-def _cut(files: Iterable[Listed], most_bytes: int, most_files: int) -> Iterator[list[Listed]]:
-    batch: list[Listed] = []
+def _cut(files: Iterable[Candidate], most_bytes: int, most_files: int) -> Iterator[list[Candidate]]:
+    batch: list[Candidate] = []
     size = 0
     for file in files:
         if batch and (size + file.size > most_bytes or len(batch) >= most_files):

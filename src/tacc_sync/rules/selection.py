@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 from tacc_sync.rules.documents import Request, Why
@@ -16,16 +17,19 @@ from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import printable
 from tacc_sync.rules.patterns import any_of
 from tacc_sync.rules.presence import Vouched
+from tacc_sync.rules.repeats import Repeats
 from tacc_sync.rules.validity import compiled, in_trash, is_within, validate
 
 __all__ = [
     "Listed",
+    "Meetings",
     "Selection",
     "There",
     "destination_of",
     "is_excluded",
     "listing_roots",
     "named_files",
+    "refuse_nested",
     "relative_to",
     "select",
     "validate",
@@ -161,10 +165,43 @@ def _outermost(paths: Iterable[str]) -> list[str]:
     return outer
 
 
-def select(request: Request, files: Iterable[Listed]) -> Selection:
+class Meetings:
+    """Do two files of one request meet at a destination, or does one lie where another one needs a directory? For
+    requests that are selected part by part; whatever meets at one destination must be in one part."""
+
+    def __init__(self) -> None:
+        self._targets = Repeats()
+        self._directories: set[str] = set()
+
+    def add(self, files: Iterable[Listed], where: Callable[[str], str | None]) -> tuple[str, str] | None:
+        """Note where these go; the first two paths that meet, when two do."""
+        seen: dict[str, str] = {}
+        note, directories, last = self._targets.add, self._directories, ""
+        for file in files:
+            target = where(file.path) or ""
+            if target in seen:
+                return seen[target], file.path
+            seen[target] = file.path
+            note(target)
+            parent = target.rpartition("/")[0]
+            if parent == last:
+                continue
+            last = parent
+            while parent and parent not in directories:
+                directories.add(parent)
+                parent = parent.rpartition("/")[0]
+        return None
+
+    def suspects(self) -> list[str]:
+        """Targets of files that may be directories to others as well; almost always none."""
+        return self._targets.also_in(self._directories)
+
+
+def select(request: Request, files: Iterable[Listed], meetings: Meetings | None = None) -> Selection:
     """Which of the listed files a request means: included, not excluded, and never what lies in a `.Trash`.
 
-    Without include patterns everything is meant; when the request names its files, only those are.
+    Without include patterns everything is meant; when the request names its files, only those are. With `meetings`
+    these files are only a part of what was listed, and `refuse_nested` has to be asked about all of it in the end.
     """
     selection = Selection(request.sources, request.destination)
     included = any_of(compiled(request.include, request.pattern_rules, "include"))
@@ -185,8 +222,28 @@ def select(request: Request, files: Iterable[Listed]) -> Selection:
             (selection.files if _is_speakable(path) else selection.unspeakable).append(file)
     selection.listed = listed
     _drop_repeated(selection)
-    _refuse_collisions(selection, relative_of)
+    part = meetings or Meetings()
+    met = part.add(chain(selection.files, selection.unspeakable), _where(selection.sources))
+    if met is not None:
+        raise _collision(selection, *met)
+    if meetings is None:
+        refuse_nested(request, part, lambda: _paths(selection))
     return selection
+
+
+def refuse_nested(request: Request, meetings: Meetings, paths: Callable[[], Iterable[str]]) -> None:
+    """Raise `WorkFault` when a file would lie where another one needs a directory; `paths` are all that are meant."""
+    suspects = set(meetings.suspects())
+    if not suspects:
+        return
+    where = _where(request.sources)
+    files = {target: path for path in paths() if (target := where(path) or "") in suspects}
+    for path in paths():
+        parent = (where(path) or "").rpartition("/")[0]
+        while parent:
+            if parent in files:
+                raise _collision(Selection(request.sources, request.destination), files[parent], path)
+            parent = parent.rpartition("/")[0]
 
 
 def is_excluded(request: Request, path: str) -> bool:
@@ -249,24 +306,9 @@ def _drop_repeated(selection: Selection) -> None:
         files[:] = seen.values()
 
 
-def _refuse_collisions(selection: Selection, relative_of: Callable[[str], str | None]) -> None:
+def _where(sources: Sequence[str]) -> Callable[[str], str | None]:
     # Within one source a destination stands for one path, and the paths themselves will do.
-    where = relative_of if len(selection.sources) > 1 else _itself
-    targets: set[str] = set()
-    directories: set[str] = set()
-    for files in (selection.files, selection.unspeakable):
-        for file in files:
-            target = where(file.path) or ""
-            if target in targets:
-                _collide(selection, where, target, file.path)
-            targets.add(target)
-            parent = target.rpartition("/")[0]
-            while parent and parent not in directories:
-                directories.add(parent)
-                parent = parent.rpartition("/")[0]
-    for target in targets & directories:
-        below = next(path for path in _paths(selection) if (where(path) or "").startswith(target + "/"))
-        _collide(selection, where, target, below)
+    return _relative(sources) if len(sources) > 1 else _itself
 
 
 def _itself(path: str) -> str | None:
@@ -279,10 +321,9 @@ def _paths(selection: Selection) -> Iterable[str]:
             yield file.path
 
 
-def _collide(selection: Selection, where: Callable[[str], str | None], target: str, second: str) -> None:
-    first = next(path for path in _paths(selection) if where(path) == target)
+def _collision(selection: Selection, first: str, second: str) -> WorkFault:
     at = printable(selection.destination_of(first))
-    raise WorkFault(
+    return WorkFault(
         "DESTINATION-COLLISION",
         f"{printable(first)} and {printable(second)} would meet at {at}",
         "make two requests with different destinations, or exclude one of the two",

@@ -7,14 +7,16 @@ Fails with `OSError`, and with `BadDocument` of an index (of a unit that cannot 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
+from tacc_sync.outside.host.spool import Spool
 from tacc_sync.rules import route
-from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Work
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Work, readable
 from tacc_sync.rules.identity import SUFFIX, THERE, is_key
 from tacc_sync.rules.presence import Vouched, vouched_by
 from tacc_sync.rules.route import FINISHED, REQUEST_QUEUE
@@ -22,8 +24,8 @@ from tacc_sync.rules.validity import is_within
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 
-# Lines of a part of an index: some ten megabytes.
-PART_LINES = 50_000
+# Lines of a part of an index: some megabytes.
+PART_LINES = 20_000
 
 
 @dataclass(slots=True)
@@ -32,6 +34,14 @@ class Earlier:
 
     vouched: dict[str, Vouched] = field(default_factory=dict)
     unproven: set[str] = field(default_factory=set)
+
+
+@readable
+class Delivery(Struct, array_like=True):
+    """What a finished unit says of a destination: delivered (`vouched`), or that a task was at work there."""
+
+    destination: str
+    vouched: Vouched | None = None
 
 
 class Carried(NamedTuple):
@@ -47,33 +57,42 @@ class Carried(NamedTuple):
 _decoder = msgspec.json.Decoder(Carried)
 
 
-def deliveries(disk: Disk, wanted: Collection[str], root: str) -> Earlier:
-    """What finished units say of these destinations, all of which lie below `root`."""
-    earlier = Earlier()
+def deliveries(disk: Disk, root: str) -> Iterator[Delivery]:
+    """What finished units say of destinations below, or above, `root`."""
     for key in sorted(name for name in disk.names(FINISHED) if is_key(name)):
         place = disk.status(layout.finished(key))
         if place is None or place.kind != "directory" or not _may_overlap(disk, key, root):
             continue
         for unit in queues.units(disk, layout.finished(key)):
             if unit.tape != THERE:
-                _add(earlier, disk, key, unit.unit, wanted)
-    return earlier
+                yield from _of_unit(disk, key, unit.unit)
 
 
-def _add(earlier: Earlier, disk: Disk, key: str, unit: str, wanted: Collection[str]) -> None:
+def _of_unit(disk: Disk, key: str, unit: str) -> Iterator[Delivery]:
     try:
         work = queues.work_of(disk, f"{layout.finished(key)}/{unit}{SUFFIX}")
     except (FileNotFoundError, BadDocument, NewerDocument):
         return
     for index, file in enumerate(work.files):
-        if file.destination not in wanted:
-            continue
         if file.outcome == "delivered" and route.may_free(file):
-            known = earlier.vouched.get(file.destination)
-            if known is None or known.delivered_at < file.delivered_at:
-                earlier.vouched[file.destination] = vouched_by(key, file)
+            yield Delivery(file.destination, vouched_by(key, file))
         elif any(index in task.items for task in work.tasks):
-            earlier.unproven.add(file.destination)
+            yield Delivery(file.destination)
+
+
+def of_these(deliveries: Iterable[Delivery], wanted: Container[str]) -> Earlier:
+    """What is known of the destinations that are wanted."""
+    earlier = Earlier()
+    for delivery in deliveries:
+        if delivery.destination not in wanted:
+            continue
+        if delivery.vouched is None:
+            earlier.unproven.add(delivery.destination)
+            continue
+        known = earlier.vouched.get(delivery.destination)
+        if known is None or known.delivered_at < delivery.vouched.delivered_at:
+            earlier.vouched[delivery.destination] = delivery.vouched
+    return earlier
 
 
 def _may_overlap(disk: Disk, key: str, root: str) -> bool:
@@ -91,14 +110,10 @@ def _may_overlap(disk: Disk, key: str, root: str) -> bool:
     return theirs == root or is_within(theirs, root) or is_within(root, theirs)
 
 
-def lenders(disk: Disk, keys: Iterable[str], wanted: Container[str]) -> dict[str, Carried]:
-    """Which of these destinations the requests `keys`, committed and unfinished, carry themselves."""
-    found: dict[str, Carried] = {}
+def carried(disk: Disk, keys: Iterable[str]) -> Iterator[Carried]:
+    """What the requests `keys`, committed and unfinished, carry themselves."""
     for key in keys:
-        for carried in read_index(disk, key):
-            if carried.destination in wanted:
-                found.setdefault(carried.destination, carried)
-    return found
+        yield from read_index(disk, key)
 
 
 def read_index(disk: Disk, key: str) -> Iterator[Carried]:
@@ -117,15 +132,37 @@ def read_index(disk: Disk, key: str) -> Iterator[Carried]:
         part += 1
 
 
-def index_parts(units: Iterable[Work]) -> Iterator[bytes]:
-    """The index of a request that carries the files of these units, part by part."""
-    lines: list[bytes] = []
-    encode = msgspec.json.Encoder().encode
-    for work in units:
-        for file in work.files:
-            lines.append(encode(Carried(file.destination, file.path, file.size, file.written, work.unit)))
-            if len(lines) >= PART_LINES:
-                yield b"\n".join(lines) + b"\n"
-                lines.clear()
-    if lines:
-        yield b"\n".join(lines) + b"\n"
+class Index:
+    """The index of a request that is being planned, part by part: which files it carries itself."""
+
+    def __init__(self) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._lines: list[bytes] = []
+        # A part is some megabytes.
+        self._parts: Spool[bytes] = Spool(bytes, in_memory=2, block=1)
+
+    def add(self, work: Work) -> None:
+        """Note the files of a unit."""
+        unit, encode = work.unit, self._encode
+        self._lines += [
+            encode(Carried(file.destination, file.path, file.size, file.written, unit)) for file in work.files
+        ]
+        if len(self._lines) >= PART_LINES:
+            self._end_part()
+
+    def parts(self) -> Iterator[bytes]:
+        """What to write, in order."""
+        if self._lines:
+            self._end_part()
+        yield from self._parts
+
+    def has_any(self, destinations: Iterable[str]) -> bool:
+        """Whether one of these is carried."""
+        ours: set[int] = set()
+        for part in self.parts():
+            ours.update(hash(_decoder.decode(line).destination) for line in part.splitlines())
+        return any(hash(destination) in ours for destination in destinations)
+
+    def _end_part(self) -> None:
+        self._parts.append(b"\n".join(self._lines) + b"\n")
+        self._lines = []

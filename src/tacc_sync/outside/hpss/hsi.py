@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tacc_sync.outside.clock.interface import Clock
+from tacc_sync.outside.host.spool import Spool
 from tacc_sync.outside.hpss.hsi_answers import Answer, FilesAnswer, HashesAnswer
 from tacc_sync.outside.hpss.hsi_commands import in_file, why_not_gettable, why_unspeakable, word
 from tacc_sync.outside.hpss.hsi_gets import GetsAnswer
@@ -26,6 +27,7 @@ from tacc_sync.outside.hpss.hsi_progress import Progress
 from tacc_sync.outside.hpss.hsi_tree import TreeAnswer
 from tacc_sync.outside.hpss.interface import ArchiveHash, Fetch, Fetched, ListedFile, Listing, Refused, Session
 from tacc_sync.rules.faults import Fault, OperatorFault, WorldFault, of_os_error
+from tacc_sync.rules.validity import is_within
 
 TRIES = 3
 EX_UNAVAILABLE, EX_NOPERM = 69, 77
@@ -132,11 +134,13 @@ class Hsi:
                 continue
             answer = self._list_tree(root)
             listing.directories += answer.directories
-            listing.files += answer.files
+            if len(listing.files):
+                listing.files.extend(answer.files)
+            else:
+                listing.files = answer.files
             listing.refused += answer.refused.values()
-        if len(wanted) > 1:
-            # One root may lie in another.
-            listing.files = list({file.path: file for file in listing.files}.values())
+        if any(one != other and is_within(one, other) for one in wanted for other in wanted):
+            listing.files = Spool(ListedFile, {file.path: file for file in listing.files}.values())
             listing.refused = list({refused.path: refused for refused in listing.refused}.values())
         return listing
 
@@ -165,7 +169,7 @@ class Hsi:
         listing = Listing()
         for batch in self._batches(paths, listing.refused):
             found, refused = self._list_batch(batch)
-            listing.files += found
+            listing.files.extend(found)
             listing.refused += refused
         return listing
 

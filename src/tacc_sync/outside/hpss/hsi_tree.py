@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tacc_sync.outside.host.spool import Spool
 from tacc_sync.outside.hpss import hsi_commands
 from tacc_sync.outside.hpss.hsi_answers import Answer, is_trash
 from tacc_sync.outside.hpss.hsi_lines import Dialect
 from tacc_sync.outside.hpss.hsi_said import Complaint, Directory, Echo, Noise, Said
 from tacc_sync.outside.hpss.interface import ListedFile, Refused
+from tacc_sync.rules.repeats import Repeats
 
 # Exit statuses that no error about a single path explains: away, I/O error, try again, protocol.
 _NEVER_EXPLAINED = frozenset({69, 74, 75, 76})
@@ -35,12 +37,16 @@ class TreeAnswer(Answer):
         lines = [hsi_commands.list_tree(root), hsi_commands.list_top(root)]
         super().__init__([*lines, *([hsi_commands.list_one(stranger)] if stranger else [])], dialect)
         self.root = root
-        self.files: list[ListedFile] = []
+        self.files = Spool(ListedFile)
         self.refused: dict[str, Refused] = {}
         self._inside = root.rstrip("/") + "/"
         self._stranger = stranger
         self._stranger_seen = False
-        self._seen: set[str] = set()
+        self._entries = Repeats()
+        # What lies directly in the root and is no directory; and all of the root's entries that anything lies in.
+        self._top: set[str] = set()
+        self._opened: set[str] = set()
+        self._below = "\0"
         self._directories: set[str] = set()
         # For each stream what was listed behind the end of the tree; None while it is still the tree.
         self._again: list[set[str] | None] = [None, None]
@@ -60,19 +66,21 @@ class TreeAnswer(Answer):
     def take(self, stream: int, lines: list[str]) -> None:
         """The hot path: nearly all lines of a listing are plain files."""
         ear, plain = self.ears[stream], self.files_heard.plain
-        inside, seen, add = self._inside, self._seen, self.files.append
+        note, add = self._entries.add, self.files.append
+        below, is_tree = self._below, self._again[stream] is None
         for line in lines:
             file = plain(line)
-            if file is None or ear.pending is not None:
+            if file is not None and ear.pending is None:
+                path = file.path
+                if is_tree and path.startswith(below):
+                    note(path)
+                    add(file)
+                    continue
+                self._entry(stream, path, file)
+            else:
                 for said in ear.hear(line):
                     self.said(stream, said)
-                continue
-            path = file.path
-            if self._again[stream] is None and path not in seen and path.startswith(inside):
-                seen.add(path)
-                add(file)
-            else:
-                self._entry(stream, path, file)
+            below, is_tree = self._below, self._again[stream] is None
 
     def said(self, stream: int, said: Said) -> None:
         """Notices the echo behind which the tree has ended."""
@@ -109,18 +117,27 @@ class TreeAnswer(Answer):
             self.is_strange(f"not below {self.root}: {path!r}")
         elif is_trash(path.removeprefix(self.root)):
             return
-        elif self._again[stream] is not None or (path in self._seen and not self.echoed):
+        elif self._again[stream] is not None or (path in self._top and not self.echoed):
             self._repeat(stream, path)
-            if path not in self._seen:
+            if path not in self._top:
                 self.is_strange(f"only listed at the second look: {path!r}")
-        elif path in self._seen:
+        elif path in self._top:
             self.is_strange(f"listed twice: {path!r}")
         else:
-            self._seen.add(path)
+            self._note(path)
             if isinstance(entry, ListedFile):
                 self.files.append(entry)
             else:
                 self.refused[path] = entry
+
+    def _note(self, path: str) -> None:
+        self._entries.add(path)
+        if self._is_top(path):
+            self._top.add(path)
+            return
+        opened = self._inside + path[len(self._inside) :].partition("/")[0]
+        self._opened.add(opened)
+        self._below = opened + "/"
 
     def _repeat(self, stream: int, path: str) -> None:
         again = self._again[stream]
@@ -167,8 +184,8 @@ class TreeAnswer(Answer):
         if exit_status in _NEVER_EXPLAINED or (exit_status and not self._errors):
             return f"hsi ended with exit status {exit_status} and named no reason"
         if not self._has_ended():
-            return f"the end of the listing was not seen (after {len(self._seen)} entries)"
-        return self._difference()
+            return f"the end of the listing was not seen (after {len(self.files) + len(self.refused)} entries)"
+        return self._difference() or self._twice()
 
     def _has_ended(self) -> bool:
         if self._stranger:
@@ -178,17 +195,30 @@ class TreeAnswer(Answer):
     def _difference(self) -> str:
         """What the two looks at the top of the tree don't agree about."""
         again: set[str] = set().union(*(seen for seen in self._again if seen is not None))
-        top_files = {path for path in self._seen if self._is_top(path)}
         if not self.echoed:
             # Directories of the second look can't be told from the first one's.
-            gone = top_files - again
+            gone = self._top - again
         else:
-            top = top_files | self._tops(self._seen) | self._tops(self._directories)
+            top = self._top | self._opened | self._tops(self._directories)
             gone = top - again
             late = again - top - self._tops(self.refused)
             if late:
                 return f"only listed at the second look: {min(late)!r}"
         return f"not listed again at the second look: {min(gone)!r}" if gone else ""
+
+    def _twice(self) -> str:
+        """What was listed twice; "" when nothing was."""
+        suspects = self._entries.suspects()
+        if not suspects:
+            return ""
+        seen: set[str] = set()
+        for paths in (self.refused, (file.path for file in self.files)):
+            for path in paths:
+                if hash(path) in suspects:
+                    if path in seen:
+                        return f"listed twice: {path!r}"
+                    seen.add(path)
+        return ""
 
     def _tops(self, paths: Iterable[str]) -> set[str]:
         """The entries of the root that these paths lie in."""

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class ListedFile:
+from tacc_sync.outside.host.spool import Spool
+
+
+class ListedFile(Struct, frozen=True, array_like=True, gc=False):
     """One file of a listing.
 
     `path` is absolute, undecodable bytes carried by surrogateescape; it may be one that hsi can't be told, which `get`
@@ -49,7 +52,7 @@ class Refused:
 class Listing:
     """A complete listing: everything asked for was seen or refused by name."""
 
-    files: list[ListedFile] = field(default_factory=list)
+    files: Spool[ListedFile] = field(default_factory=lambda: Spool(ListedFile))
     directories: int = 0
     refused: list[Refused] = field(default_factory=list)
 

@@ -1,0 +1,126 @@
+"""What a request means, file by file, and what is known of each: from the archive's listing to what lies on each tape.
+
+Guarantee: a listed file comes out once, or is not meant; however many there are, only one part of them is in memory.
+Fails with `WorkFault` when the request cannot be planned, and with what the archive, the destination, the vouchers and
+the local disk fail with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tacc_sync.outside.checksums.interface import Voucher
+from tacc_sync.outside.host.spool import Shelves, Spool
+from tacc_sync.outside.hpss.interface import Hpss, ListedFile
+from tacc_sync.pipeline.already_there import AlreadyThere
+from tacc_sync.rules import selection
+from tacc_sync.rules.batches import Candidate, Settled, tape_of
+from tacc_sync.rules.division import Division
+from tacc_sync.rules.documents import Request
+from tacc_sync.rules.selection import Listed, Meetings, Selection
+
+
+@dataclass(slots=True)
+class Prepared:
+    """The files of a request: on each tape, and at the destination already."""
+
+    tapes: Shelves[str, Candidate] = field(default_factory=lambda: Shelves(Candidate))
+    there: Spool[Settled] = field(default_factory=lambda: Spool(Settled))
+    listed: int = 0
+    files: int = 0
+    # By voucher: of how many files it says something.
+    vouched: dict[str, int] = field(default_factory=dict)
+
+
+class Planning:
+    """What all requests are planned with."""
+
+    def __init__(self, hpss: Hpss, already_there: AlreadyThere, vouchers: Sequence[Voucher]) -> None:
+        self._hpss = hpss
+        self._already_there = already_there
+        self._vouchers = vouchers
+        self._tapes: dict[tuple[str, ...], str] = {}
+
+    def prepare(
+        self, request: Request, files: Spool[ListedFile], others: Iterable[str], say: Callable[[int], None]
+    ) -> Prepared:
+        """Sort out what was listed. `others`: the keys of the requests that may carry some of it; `say` hears from time
+        to time of how many files everything is known."""
+        division = Division(request.sources, request.destination, len(files))
+        self._already_there.begin(request, others, division)
+        prepared, meetings = Prepared(), Meetings()
+        try:
+            for number, part in enumerate(_parts(files, division)):
+                chosen = selection.select(request, part, meetings)
+                prepared.listed += chosen.listed
+                prepared.files += len(chosen.files) + len(chosen.unspeakable)
+                self._already_there.sort_out(request, chosen, number)
+                self._put(prepared, request, chosen)
+                say(prepared.listed)
+        finally:
+            self._already_there.end()
+        selection.refuse_nested(request, meetings, lambda: _meant(request, files))
+        return prepared
+
+    def _put(self, prepared: Prepared, request: Request, chosen: Selection) -> None:
+        for there in chosen.there:
+            file = there.listed
+            prepared.there.append(
+                Settled(
+                    file.path, file.size, file.section, file.offset, file.volumes, file.written, vouched=there.vouched
+                )
+            )
+        paths = [file.path for file in chosen.files]
+        hashes = self._hpss.hashes(paths)
+        vouched = {voucher.name: voucher.hashes(request, paths) for voucher in self._vouchers}
+        for name, said in vouched.items():
+            prepared.vouched[name] = prepared.vouched.get(name, 0) + len(said)
+        vouched = {name: said for name, said in vouched.items() if said}
+        tapes, tape = prepared.tapes, self._tape
+        for file in chosen.files:
+            path = file.path
+            known = hashes.get(path)
+            candidate = _candidate(file)
+            if known:
+                candidate.archive_hash = f"{known.algorithm}:{known.hex}"
+            if vouched:
+                candidate.vouched = {who: said[path] for who, said in vouched.items() if path in said}
+            if chosen.borrowed:
+                candidate.lender = chosen.borrowed.get(path, "")
+            if chosen.doubtful:
+                candidate.why = chosen.doubtful.get(path)
+            tapes.put(tape(file.volumes), candidate)
+        for file in chosen.unspeakable:
+            candidate = _candidate(file)
+            candidate.is_speakable = False
+            tapes.put(tape(file.volumes), candidate)
+
+    def _tape(self, volumes: tuple[str, ...]) -> str:
+        name = self._tapes.get(volumes)
+        if name is None:
+            name = self._tapes[volumes] = tape_of(volumes)[0]
+        return name
+
+
+def _candidate(file: Listed) -> Candidate:
+    return Candidate(file.path, file.size, file.section, file.offset, file.volumes, file.written)
+
+
+def _parts(files: Spool[ListedFile], division: Division) -> Iterator[Iterable[ListedFile]]:
+    if division.parts == 1:
+        yield files
+        return
+    shelves: Shelves[int, ListedFile] = Shelves(ListedFile)
+    put, part_of = shelves.put, division.of_source
+    for file in files:
+        put(part_of(file.path), file)
+    for number in range(division.parts):
+        yield shelves.on(number)
+
+
+def _meant(request: Request, files: Iterable[ListedFile]) -> Iterator[str]:
+    # Only when something is wrong: so long a list may be in memory for once.
+    chosen = selection.select(request, files, Meetings())
+    for kept in (chosen.files, chosen.unspeakable):
+        yield from (file.path for file in kept)
