@@ -17,6 +17,7 @@ from tacc_sync.pipeline.step import Moved
 from tacc_sync.rules import presence
 from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.presence import Remote, Vouched
+from tacc_sync.workspace import recovery
 
 WRITTEN = "2020-06-01T12:00:00"
 NOON = int(time.mktime((2020, 6, 1, 12, 0, 0, 0, 0, -1)))
@@ -234,13 +235,7 @@ def test_what_the_lender_gives_up_the_borrower_recalls_itself(house):
     house.drop("second.json", include=["a/**"])
     house.run("syncer")
     (second,) = keys(house) - {first}
-    # The operator gives the first one up before it has begun.
-    for path in (house.root / "ws/hpss_queue").glob(f"{first}.*.json"):
-        document = json.loads(path.read_text())
-        for file in document["files"]:
-            file |= {"outcome": "abandoned", "why": {"code": "ABANDONED", "text": "given up"}}
-        path.unlink()
-        (house.root / "ws/reaper_queue" / path.name).write_text(json.dumps(document))
+    give_up(house, first)
     house.run()
     assert {line["outcome"] for line in manifest(house, first).values()} == {"abandoned"}
     assert {line["outcome"] for line in manifest(house, second).values()} == {"delivered"}
@@ -276,6 +271,136 @@ def test_of_two_that_are_planned_at_the_same_moment_one_sees_the_other(house, mo
     assert sorted(recalled(house)) == sorted(house.hpss.files)
     outcomes = sorted({line["outcome"] for line in manifest(house, key).values()} for key in keys(house))
     assert sorted(map(sorted, outcomes)) == [["delivered"], ["proven"]]
+
+
+def give_up(house, key):
+    """The operator abandons what has not begun yet of a request."""
+    for path in (house.root / "ws/hpss_queue").glob(f"{key}.*.json"):
+        document = json.loads(path.read_text())
+        for file in document["files"]:
+            file |= {"outcome": "abandoned", "why": {"code": "ABANDONED", "text": "given up"}}
+        path.unlink()
+        (house.root / "ws/reaper_queue" / path.name).write_text(json.dumps(document))
+
+
+def planned(house, name, **fields):
+    """Hand in one more request and plan it; its key."""
+    before = keys(house)
+    house.drop(name, **fields)
+    house.run("syncer")
+    (key,) = keys(house) - before
+    return key
+
+
+def all_at_once(house):
+    """Another process takes everything to its end."""
+    components = [house.component(name) for name in ("syncer", "retriever", "globus_xfer", "reaper", "finisher")]
+    moved = True
+    while moved:
+        moved = sum(isinstance(component.step(), Moved) for component in components) > 0
+        house.clock.time += 100
+    for component in components:
+        component._bench.home.leave()
+
+
+def test_of_three_that_wait_for_one_another_one_recalls_what_the_first_gives_up(house):
+    first, second, third = (planned(house, f"{n}.json") for n in range(3))
+    give_up(house, first)
+    house.run()
+    assert sorted(recalled(house)) == sorted(house.hpss.files)
+    outcomes = [
+        {(line["outcome"], line["vouched_by"]) for line in manifest(house, k).values()} for k in (second, third)
+    ]
+    assert outcomes == [{("delivered", None)}, {("proven", second)}]
+
+
+def test_one_that_comes_when_the_lender_has_given_up_borrows_from_the_one_that_will_recall(house):
+    first, second = (planned(house, f"{n}.json") for n in range(2))
+    give_up(house, first)
+    house.run("reaper", "finisher")
+    assert (house.root / f"ws/finished/{first}/request.json").exists()
+    third = planned(house, "late.json")
+    house.run()
+    assert sorted(recalled(house)) == sorted(house.hpss.files)
+    assert {line["vouched_by"] for line in manifest(house, third).values()} == {second}
+
+
+def test_what_has_gone_since_an_unfinished_request_delivered_it_is_not_borrowed_from_that_one(house):
+    """Its unit is finished: whether the file is there, the destination tells."""
+    planned(house, "first.json")
+    hold = house.root / "ws/hold/cartridge~AG0002"
+    hold.write_text("so that the request stays unfinished")
+    house.run()
+    assert set(house.delivered()) == {"a/one", "a/two"}
+    hold.unlink()
+    (house.root / "tacc" / DESTINATION[1:] / "a/one").unlink()
+    house.hpss.sessions.clear()
+    second = planned(house, "second.json")
+    house.run()
+    assert sorted(recalled(house)) == [f"{SOURCE}/a/one", f"{SOURCE}/b/three"]
+    assert {name: line["outcome"] for name, line in manifest(house, second).items()} == {
+        "a/one": "delivered",
+        "a/two": "proven",
+        "b/three": "proven",
+    }
+    assert set(house.delivered()) == {"a/one", "a/two", "b/three"}
+
+
+def test_one_that_is_planned_and_finished_while_another_is_planned_is_not_missed(house, monkeypatch):
+    write_index = syncer.Syncer._write_index
+    once = []
+
+    def interrupted(self, key, staged):
+        if not once:
+            once.append(key)
+            house.drop("second.json", include=["a/**"])
+            all_at_once(house)
+        return write_index(self, key, staged)
+
+    monkeypatch.setattr(syncer.Syncer, "_write_index", interrupted)
+    house.drop("first.json")
+    house.run()
+    assert sorted(recalled(house)) == sorted(house.hpss.files)
+    assert {name: line["outcome"] for name, line in manifest(house, once[0]).items()} == {
+        "a/one": "proven",
+        "a/two": "proven",
+        "b/three": "delivered",
+    }
+
+
+def test_one_that_was_never_committed_keeps_none_from_being_planned(house, monkeypatch):
+    """Its index is there: it was put back, and cannot be listed any more."""
+    write_index = syncer.Syncer._write_index
+
+    def interrupted(self, key, staged):
+        write_index(self, key, staged)
+        monkeypatch.setattr(syncer.Syncer, "_write_index", write_index)
+        raise WorldFault("DISK-FULL", "no room")
+
+    monkeypatch.setattr(syncer.Syncer, "_write_index", interrupted)
+    house.drop("first.json")
+    with pytest.raises(WorldFault):
+        house.component("syncer").step()
+    again(house, "second.json")
+    assert sorted(recalled(house)) == sorted(house.hpss.files)
+
+
+def test_a_loans_mark_stays_while_the_unit_that_it_is_about_is_being_published(house, monkeypatch):
+    planned(house, "first.json")
+    rename = recovery._rename_if_there
+    looked = []
+
+    def interrupted(disk, old, new):
+        rename(disk, old, new)
+        if new.startswith("loans/"):
+            # Another host's syncer sees the mark, and no unit.
+            looked.append(house.component("syncer").step())
+
+    monkeypatch.setattr(recovery, "_rename_if_there", interrupted)
+    house.drop("second.json")
+    house.run()
+    assert looked
+    assert sorted(recalled(house)) == sorted(house.hpss.files)
 
 
 # --- listings of the destination ----------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class AlreadyThere:
 
     def __init__(self, bench: Bench, globus: Globus | None) -> None:
         self._bench = bench
-        self._looked_for = ""
+        self._looked_for: tuple[str, set[str]] = "", set()
         self._deliveries: Shelves[int, Delivery] = Shelves(Delivery)
         self._carried: Shelves[int, Carried] = Shelves(Carried)
         skip = bench.settings.skip
@@ -45,16 +45,19 @@ class AlreadyThere:
         """Gather what is known of a request's destinations: what was delivered there before, and what other requests
         (of those with these keys) carry there. For a request in several parts it waits on disk."""
         disk = self._bench.disk
-        if self._destination and request.request_id != self._looked_for:
-            # Another one's deliveries may have come since; one that was put back is looked at again soon.
-            self._destination.forget()
-            self._looked_for = request.request_id
         self.end()
-        if self._destination:
-            for delivery in earlier.deliveries(disk, request.destination):
-                self._deliveries.put(division.of_destination(delivery.destination), delivery)
+        finished = earlier.finished_units(disk, request.destination) if self._destination else []
+        units = {unit for _, unit in finished}
+        if self._destination and self._looked_for != (request.request_id, units):
+            # Listed after that: of what is finished, the destination itself tells. One that was put back is looked at
+            # again soon, and then its listings still hold, unless there were deliveries since.
+            self._destination.forget()
+            self._looked_for = request.request_id, units
+        for delivery in earlier.deliveries(disk, finished):
+            self._deliveries.put(division.of_destination(delivery.destination), delivery)
         for carried in earlier.carried(disk, keys):
-            self._carried.put(division.of_destination(carried.destination), carried)
+            if carried.unit not in units:
+                self._carried.put(division.of_destination(carried.destination), carried)
 
     def end(self) -> None:
         """Forget it."""
@@ -64,10 +67,7 @@ class AlreadyThere:
         """Take out of a part's selection what is there, and mark what other requests carry, and what is in doubt."""
         wanted = {printable(chosen.destination_of(file.path)): file for file in chosen.files}
         known = earlier.of_these(self._deliveries.on(part), wanted)
-        carried: dict[str, Carried] = {}
-        for one in self._carried.on(part):
-            if one.destination in wanted:
-                carried.setdefault(one.destination, one)
+        carried = earlier.lenders(self._carried.on(part), wanted)
         left: list[Listed] = []
         for destination, file in wanted.items():
             verdict = self._verdict(request, destination, file, known)

@@ -15,6 +15,8 @@ from tacc_sync.rules.identity import SUFFIX, parse_unit
 from tacc_sync.rules.presence import prove, vouched_by
 from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, REAPER_QUEUE
 from tacc_sync.workspace import layout, queues
+from tacc_sync.workspace.disk import Disk
+from tacc_sync.workspace.home import STAGING
 
 
 class Loans:
@@ -79,17 +81,34 @@ class Loans:
         return Moved(f"settled the loan of {unit}")
 
     def _is_about(self, unit: str) -> bool:
-        disk = self._bench.disk
-        name = unit + SUFFIX
+        """Does it wait for tape, or may it do so again? Without its mark it would be recalled."""
+        disk, name = self._bench.disk, f"{unit}{SUFFIX}"
         homes = disk.names(layout.CLAIMS)
-        places = [f"{HPSS_QUEUE}/{name}"] + [f"{layout.CLAIMS}/{w}/{q}/{name}" for w in homes for q in CLAIMABLE]
-        return any(disk.status(path) is not None for path in (*places, places[0]))
+        # Its mark is published first: whoever planned it may have been cut off in between.
+        staged = [
+            f"{layout.CLAIMS}/{worker}/{STAGING}/{stem}/{HPSS_QUEUE}/{name}"
+            for worker in homes
+            for stem in _names(disk, f"{layout.CLAIMS}/{worker}/{STAGING}")
+        ]
+        claimed = [f"{layout.CLAIMS}/{worker}/{queue}/{name}" for worker in homes for queue in CLAIMABLE]
+        queued = f"{HPSS_QUEUE}/{name}"
+        if any(disk.status(path) is not None for path in (*staged, queued, *claimed, queued)):
+            return True
+        # A home that was renamed away while we looked may hold it.
+        return set(disk.names(layout.CLAIMS)) != set(homes)
 
     def _read(self, unit: str) -> Work | None:
         try:
             return queues.work_of(self._bench.disk, _finished(unit))
         except (FileNotFoundError, BadDocument, NewerDocument):
             return None
+
+
+def _names(disk: Disk, directory: str) -> list[str]:
+    try:
+        return disk.names(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _finished(unit: str) -> str:

@@ -171,12 +171,13 @@ class Syncer:
             bench.report("request_claimed", component="syncer", request=key, path=name)
             listing = self._list(request)
             strange = self._strange(request, listing.refused)
-            others = queues.requests(bench.disk)
+            others = earlier.committed(bench.disk)
+            unfinished = sorted(others.intersection(queues.requests(bench.disk)))
 
             def say(listed: int) -> None:
                 bench.home.beat(doing=f"plans request {key}: {listed} of {len(listing.files)} files")
 
-            prepared = self._planning.prepare(request, listing.files, others, say)
+            prepared = self._planning.prepare(request, listing.files, unfinished, say)
         except WorkFault as fault:
             return self._quarantine_claimed(claimed, fault)
         except WorldFault as fault:
@@ -260,7 +261,7 @@ class Syncer:
         ]
 
     def _plan(
-        self, claimed: str, request: Request, prepared: Prepared, strange: list[Strange], others: list[str]
+        self, claimed: str, request: Request, prepared: Prepared, strange: list[Strange], others: set[str]
     ) -> Step:
         home = self._bench.home
         stem = claimed.rpartition("/")[2].removesuffix(SUFFIX)
@@ -312,7 +313,7 @@ class Syncer:
         if planned.loan:
             create_once(home.disk, f"{staging}/{layout.LOANS}/{planned.unit}", b"")
             plan.borrowed_files += len(work.files)
-        elif folder == HPSS_QUEUE:
+        if folder == HPSS_QUEUE:
             index.add(work)
         if planned.there:
             plan.there_files += len(work.files)
@@ -331,7 +332,7 @@ class Syncer:
             warnings.append(f"{len(plan.strange)} entries are no plain files and are not carried; see `strange`")
         return warnings
 
-    def _commit(self, claimed: str, stem: str, request: Request, plan: Plan, index: Index, others: list[str]) -> Step:
+    def _commit(self, claimed: str, stem: str, request: Request, plan: Plan, index: Index, others: set[str]) -> Step:
         bench = self._bench
         home = bench.home
         key = request_key(request.request_id)
@@ -347,7 +348,7 @@ class Syncer:
             fault = BadDocument("request_id", "is in use in this workspace", "leave it out, or write another")
             return self._quarantine_claimed(claimed, fault)
         self._write_index(key, index)
-        committed = self._move_unless_late(claimed, key, index, set(others))
+        committed = self._move_unless_late(claimed, key, index, others)
         if not committed:
             remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
             home.move(claimed, f"{INBOX}/{unique_entry(claimed.rpartition('/')[2], home.host.token())}")
@@ -370,23 +371,23 @@ class Syncer:
         return Moved(f"planned request {key}: {plan.files} files in {len(plan.units)} units")
 
     def _move_unless_late(self, claimed: str, key: str, index: Index, known: set[str]) -> bool | None:
-        """Commit, unless a request that we have not looked at carries some of the same files. Under the turn, so that
-        of two that commit at once one sees the other; None when it could not be had."""
+        """Commit, unless a request that we have not looked at carries some of the same files, or has done so meanwhile.
+        Under the turn, so that of two that commit at once one sees the other; None when it could not be had."""
         bench, home = self._bench, self._bench.home
         for _ in range(TURNS):
-            new = set(queues.requests(bench.disk)) - known
+            new = earlier.committed(bench.disk, known)
             if new and index.has_any(carried.destination for carried in earlier.carried(bench.disk, new)):
                 return False
             known |= new
             with home.turn() as ours:
                 # An index takes too long to read while others wait for the turn.
-                if ours and known.issuperset(queues.requests(bench.disk)):
+                if ours and not earlier.committed(bench.disk, known):
                     home.move(claimed, layout.entry(REQUEST_QUEUE, key))
                     return True
         return None
 
     def _write_index(self, key: str, index: Index) -> None:
-        """Say which files this request carries itself, for requests that come later."""
+        """Say which files this request carries, or waits for, for requests that come later."""
         parts = 0
         for content in index.parts():
             self._bench.home.put(layout.index(key, parts), content)

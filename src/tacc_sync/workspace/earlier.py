@@ -45,27 +45,36 @@ class Delivery(Struct, array_like=True):
 
 
 class Carried(NamedTuple):
-    """A line of an index: a file that a request carries itself."""
+    """A line of an index: a file that a request carries, or will carry when the unit that it is borrowed from gives it
+    up."""
 
     destination: str
     source: str
     size: int
     written: str
     unit: str
+    borrowed_from: str = ""
 
 
 _decoder = msgspec.json.Decoder(Carried)
 
 
-def deliveries(disk: Disk, root: str) -> Iterator[Delivery]:
-    """What finished units say of destinations below, or above, `root`."""
+def finished_units(disk: Disk, root: str) -> list[tuple[str, str]]:
+    """The key and the id of each unit that is finished and whose request is about destinations below, or above, `root`;
+    those that had nothing to carry left out."""
+    found: list[tuple[str, str]] = []
     for key in sorted(name for name in disk.names(FINISHED) if is_key(name)):
         place = disk.status(layout.finished(key))
-        if place is None or place.kind != "directory" or not _may_overlap(disk, key, root):
-            continue
-        for unit in queues.units(disk, layout.finished(key)):
-            if unit.tape != THERE:
-                yield from _of_unit(disk, key, unit.unit)
+        if place is not None and place.kind == "directory" and _may_overlap(disk, key, root):
+            units = queues.units(disk, layout.finished(key))
+            found += [(key, unit.unit) for unit in units if unit.tape != THERE]
+    return found
+
+
+def deliveries(disk: Disk, units: Iterable[tuple[str, str]]) -> Iterator[Delivery]:
+    """What finished units say of their destinations."""
+    for key, unit in units:
+        yield from _of_unit(disk, key, unit)
 
 
 def _of_unit(disk: Disk, key: str, unit: str) -> Iterator[Delivery]:
@@ -111,9 +120,41 @@ def _may_overlap(disk: Disk, key: str, root: str) -> bool:
 
 
 def carried(disk: Disk, keys: Iterable[str]) -> Iterator[Carried]:
-    """What the requests `keys`, committed and unfinished, carry themselves."""
+    """What the requests `keys` (committed ones) carry, or wait for."""
     for key in keys:
         yield from read_index(disk, key)
+
+
+def lenders(carried: Iterable[Carried], wanted: Container[str]) -> dict[str, Carried]:
+    """Which of these destinations somebody carries.
+
+    Of those that wait for one another it is the last: when all before it give a file up it recalls that, and who had
+    borrowed it from one further up would do so as well.
+    """
+    found: dict[str, list[Carried]] = {}
+    for one in carried:
+        if one.destination in wanted:
+            found.setdefault(one.destination, []).append(one)
+    return {destination: _last(queue) for destination, queue in found.items()}
+
+
+def _last(queue: list[Carried]) -> Carried:
+    lend = {carried.borrowed_from for carried in queue}
+    return next((carried for carried in queue if carried.unit not in lend), queue[0])
+
+
+def committed(disk: Disk, known: Container[str] = ()) -> set[str]:
+    """The requests that have been planned in this workspace, finished or not, but for the `known` ones."""
+    # Each has its place in finished before it is committed, and keeps it.
+    keys = {name for name in disk.names(FINISHED) if is_key(name) and name not in known}
+    found = keys.intersection(queues.requests(disk))
+    if found == keys:
+        return found
+    # The finisher has it.
+    found |= keys.intersection(claimed.entry.removesuffix(SUFFIX) for claimed in queues.claims(disk, [REQUEST_QUEUE]))
+    found |= {key for key in keys - found if disk.status(f"{layout.finished(key)}/request{SUFFIX}")}
+    # Once more: one may have been given back meanwhile.
+    return found | keys.intersection(queues.requests(disk))
 
 
 def read_index(disk: Disk, key: str) -> Iterator[Carried]:
@@ -133,7 +174,7 @@ def read_index(disk: Disk, key: str) -> Iterator[Carried]:
 
 
 class Index:
-    """The index of a request that is being planned, part by part: which files it carries itself."""
+    """The index of a request that is being planned, part by part: which files it carries, or waits for."""
 
     def __init__(self) -> None:
         self._encode = msgspec.json.Encoder().encode
@@ -145,7 +186,8 @@ class Index:
         """Note the files of a unit."""
         unit, encode = work.unit, self._encode
         self._lines += [
-            encode(Carried(file.destination, file.path, file.size, file.written, unit)) for file in work.files
+            encode(Carried(file.destination, file.path, file.size, file.written, unit, file.borrowed_from))
+            for file in work.files
         ]
         if len(self._lines) >= PART_LINES:
             self._end_part()

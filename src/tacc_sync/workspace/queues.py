@@ -8,6 +8,7 @@ Fails with `OSError`; whatever reads a document also with `BadDocument` (an entr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tacc_sync.rules import documents, identity, sanity
@@ -194,11 +195,11 @@ class Claimed:
         return f"{layout.CLAIMS}/{self.worker}/{self.queue}/{self.entry}"
 
 
-def claims(disk: Disk) -> list[Claimed]:
-    """Everything that is claimed, by the living and the dead."""
+def claims(disk: Disk, of: Iterable[str] = CLAIMABLE) -> list[Claimed]:
+    """Everything that is claimed from these queues, by the living and the dead."""
     found = []
     for worker in disk.names(layout.CLAIMS):
-        for queue in CLAIMABLE:
+        for queue in of:
             try:
                 entries = disk.names(f"{layout.CLAIMS}/{worker}/{queue}")
             except (FileNotFoundError, NotADirectoryError):
