@@ -7,19 +7,21 @@ Fails with what `Globus.listing` and the workspace's disk fail with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from tacc_sync.outside.globus.interface import Globus
 from tacc_sync.outside.host.spool import Shelves
-from tacc_sync.pipeline.destination import Destination
+from tacc_sync.pipeline.destination import Destination, Listing
 from tacc_sync.pipeline.step import Bench
 from tacc_sync.rules import presence
 from tacc_sync.rules.division import Division
 from tacc_sync.rules.documents import Request, Why
 from tacc_sync.rules.faults import Fenced
-from tacc_sync.rules.identity import printable
+from tacc_sync.rules.identity import printable, request_key
 from tacc_sync.rules.presence import Remote
 from tacc_sync.rules.selection import Listed, Selection, There
+from tacc_sync.rules.settings import Destination as DestinationSection
 from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import earlier
 from tacc_sync.workspace.earlier import Carried, Delivery, Earlier
@@ -33,6 +35,7 @@ class AlreadyThere:
         self._looked_for: tuple[str, set[str]] = "", set()
         self._deliveries: Shelves[int, Delivery] = Shelves(Delivery)
         self._carried: Shelves[int, Carried] = Shelves(Carried)
+        self._found: Counter[str] = Counter()
         skip = bench.settings.skip
         collection = bench.settings.globus.destination_collection
         self._destination = (
@@ -46,6 +49,7 @@ class AlreadyThere:
         (of those with these keys) carry there. For a request in several parts it waits on disk."""
         disk = self._bench.disk
         self.end()
+        self._found.clear()
         finished = earlier.finished_units(disk, request.destination) if self._destination else []
         units = {unit for _, unit in finished}
         if self._destination and self._looked_for != (request.request_id, units):
@@ -69,8 +73,9 @@ class AlreadyThere:
         known = earlier.of_these(self._deliveries.on(part), wanted)
         carried = earlier.lenders(self._carried.on(part), wanted)
         left: list[Listed] = []
+        remotes = _Remotes(self._destination, self._bench.settings.destination, request.destination, self._go_on)
         for destination, file in wanted.items():
-            verdict = self._verdict(request, destination, file, known)
+            verdict = self._verdict(remotes.at(destination), destination, file, known)
             if verdict == "proven":
                 chosen.there.append(There(file, known.vouched[destination]))
                 continue
@@ -84,31 +89,29 @@ class AlreadyThere:
             elif (why := _doubt(request, verdict, destination)) is not None:
                 chosen.doubtful[file.path] = why
         chosen.files[:] = left
+        self._found.update(there=len(chosen.there), borrowed=len(chosen.borrowed), doubtful=len(chosen.doubtful))
 
-    def _verdict(self, request: Request, destination: str, file: Listed, known: Earlier) -> presence.Verdict:
-        remote = self._remote(request, destination)
+    def tell(self, request: Request) -> None:
+        """Report what was found for a request, when all of its parts are sorted out."""
+        self._bench.report(
+            "destination_compared",
+            component="syncer",
+            request=request_key(request.request_id),
+            directories_listed=self._destination.calls if self._destination else 0,
+            **{what: self._found[what] for what in ("there", "borrowed", "doubtful")},
+        )
+
+    def _verdict(self, remote: Remote | None, destination: str, file: Listed, known: Earlier) -> presence.Verdict:
         if remote is None:
             return "absent"
-        zone = self._bench.settings.skip.archive_zone
         return presence.judge(
             size=file.size,
             written=file.written,
-            times=presence.times_of(file.written, zone),
+            times=presence.times_of(file.written, self._bench.settings.skip.archive_zone),
             remote=remote,
             vouched=known.vouched.get(destination),
             is_unproven=destination in known.unproven,
         )
-
-    def _remote(self, request: Request, destination: str) -> Remote | None:
-        if self._destination is None:
-            return None
-        shown = self._bench.settings.destination
-        path = to_collection(destination, shown.path_prefix, shown.globus_prefix)
-        root = to_collection(request.destination, shown.path_prefix, shown.globus_prefix)
-        if path is None or root is None:
-            raise AssertionError(destination)
-        directory, _, name = path.rpartition("/")
-        return self._destination.listing(directory or "/", root.rstrip("/") or "/", self._go_on).get(name)
 
     def _go_on(self) -> None:
         # A whole archive takes hours; somebody may take us for dead meanwhile.
@@ -125,6 +128,38 @@ class AlreadyThere:
             code="DESTINATION-CLAIMED",
             text=f"{lender.unit} of another request is on its way to {lender.destination} with other content",
         )
+
+
+class _Remotes:
+    """What lies at the destinations of one request. Those of a directory are asked for one after the other."""
+
+    def __init__(
+        self, destination: Destination | None, shown: DestinationSection, root: str, go_on: Callable[[], None]
+    ) -> None:
+        self._destination = destination
+        self._shown = shown
+        self._root = self._in_collection(root).rstrip("/") or "/"
+        self._go_on = go_on
+        self._directory: str | None = None
+        self._listing: Listing = {}
+
+    def at(self, path: str) -> Remote | None:
+        """What lies at this path, as the site names it."""
+        if self._destination is None:
+            return None
+        directory, _, name = path.rpartition("/")
+        if directory != self._directory:
+            there = self._in_collection(directory or "/").rstrip("/") or "/"
+            self._listing = self._destination.listing(there, self._root, self._go_on)
+            self._directory = directory
+        return self._listing.get(name)
+
+    def _in_collection(self, path: str) -> str:
+        found = to_collection(path, self._shown.path_prefix, self._shown.globus_prefix)
+        if found is None:
+            # The request was read, and found to lie in what the collection shows.
+            raise AssertionError(path)
+        return found
 
 
 def _doubt(request: Request, verdict: presence.Verdict, destination: str) -> Why | None:

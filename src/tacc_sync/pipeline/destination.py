@@ -17,6 +17,9 @@ from tacc_sync.rules.validity import is_within
 
 Listing = dict[str, Remote]
 
+# Entries that are remembered at once: some ten megabytes.
+MOST_ENTRIES = 200_000
+
 
 class Destination:
     """One collection's directories, as they were when they were listed."""
@@ -28,20 +31,35 @@ class Destination:
         self._age = age
         self._pause = 1.0 / per_second if per_second > 0 else 0.0
         self._listings: dict[str, tuple[float, Listing]] = {}
+        self._directories: dict[str, tuple[float, frozenset[str]]] = {}
+        self._kept = 0
         self._next_call = 0.0
+        # Directories that were asked for since the last `forget`.
         self.calls = 0
 
     def listing(self, directory: str, root: str, go_on: Callable[[], None] = lambda: None) -> Listing:
         """What lies in a directory (a path inside the collection, at or below `root`), by name. `go_on` raises when it
         is not to be asked any more."""
-        now = self._clock.uptime()
         known = self._listings.get(directory)
-        if known is not None and now - known[0] < self._age:
+        if known is not None and self._clock.uptime() - known[0] < self._age:
             return known[1]
         parent, _, name = directory.rpartition("/")
-        if directory != root and is_within(directory, root) and name not in self.listing(parent or "/", root, go_on):
+        if directory != root and is_within(directory, root) and name not in self._below(parent or "/", root, go_on):
             # Of a tree that is not there yet, one call tells.
             return {}
+        return self._ask(directory, go_on)[0]
+
+    def _below(self, directory: str, root: str, go_on: Callable[[], None]) -> frozenset[str]:
+        """What is no file in a directory: what may be a directory."""
+        known = self._directories.get(directory)
+        if known is not None and self._clock.uptime() - known[0] < self._age:
+            return known[1]
+        parent, _, name = directory.rpartition("/")
+        if directory != root and is_within(directory, root) and name not in self._below(parent or "/", root, go_on):
+            return frozenset()
+        return self._ask(directory, go_on)[1]
+
+    def _ask(self, directory: str, go_on: Callable[[], None]) -> tuple[Listing, frozenset[str]]:
         go_on()
         now = self._clock.uptime()
         if now < self._next_call:
@@ -61,9 +79,23 @@ class Destination:
             entry.name: Remote(entry.size, entry.mtime) if entry.kind == "file" else Remote(-1, None)
             for entry in entries
         }
+        below = frozenset(entry.name for entry in entries if entry.kind != "file")
+        self._keep(directory, asked, found)
+        self._directories[directory] = asked, below
+        return found, below
+
+    def _keep(self, directory: str, asked: float, found: Listing) -> None:
+        self._kept -= len(self._listings.pop(directory, (0.0, {}))[1])
         self._listings[directory] = asked, found
-        return found
+        self._kept += len(found)
+        # The oldest go, so that an archive of any size fits into memory; not the one that was asked for just now.
+        while self._kept > MOST_ENTRIES and len(self._listings) > 1:
+            oldest = next(iter(self._listings))
+            self._kept -= len(self._listings.pop(oldest)[1])
 
     def forget(self) -> None:
         """Ask anew from now on."""
         self._listings.clear()
+        self._directories.clear()
+        self._kept = 0
+        self.calls = 0

@@ -61,6 +61,7 @@ class Planning:
         finally:
             self._already_there.end()
         selection.refuse_nested(request, meetings, lambda: _meant(request, files))
+        self._already_there.tell(request)
         return prepared
 
     def _put(self, prepared: Prepared, request: Request, chosen: Selection) -> None:
