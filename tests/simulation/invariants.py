@@ -107,7 +107,7 @@ class Survey:
                                 self.staged.setdefault(entry[:-5], []).append(f"{worker}/staging/{stem}")
             elif name == "request_queue":
                 self._requests(directory.entries, f"claims/{worker}/request_queue")
-            elif name in CLAIMABLE and name != "inbox":
+            elif name in CLAIMABLE and name not in {"inbox", "standing"}:
                 self._units(directory.entries, f"claims/{worker}/{name}")
 
 

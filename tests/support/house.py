@@ -97,6 +97,8 @@ class House:
             due = [s.due for s in steps if s.due is not None]
             if (not due and idle > 2) or (until is not None and self.clock.now() >= until):
                 return steps
+            if until is not None:
+                due = [min([*due, until])] if due else []
             self.clock.time = max(self.clock.time + 1, min(due, default=0))
         raise AssertionError(f"still moving after {rounds} rounds: {self.events[-5:]}")
 

@@ -20,6 +20,7 @@ from tacc_sync.rules import (
     manifest_chain,
     ownership,
     route,
+    standing,
     validity,
 )
 from tacc_sync.rules.settings import Settings
@@ -232,6 +233,7 @@ def test_a_setting_has_the_default_unit_and_variable_that_the_guide_tells(row):
 
 DOCUMENTS = {
     "Request": documents.Request,
+    "Standing request": documents.StandingRequest,
     "Admission": documents.Admission,
     "Plan": documents.Plan,
     "Strange": documents.Strange,
@@ -311,6 +313,10 @@ def test_an_example_can_be_read(kind, content):
             assert work.bytes == sum(file.size for file in work.files)
             assert work.unit.endswith(f".{work.bytes}")
             assert documents.decode(documents.encode(work), documents.Work) == work
+        case "standing":
+            made = documents.decode(content, documents.StandingRequest)
+            standing.check(made, made.standing_id)
+            validity.validate(standing.run_of(made))
         case "why":
             assert msgspec.json.decode(content, type=queues.WhyDocument).code in codes_in_source()
         case "heartbeat":
@@ -330,7 +336,7 @@ def test_an_example_can_be_read(kind, content):
 
 def test_there_are_examples_of_the_documents_that_others_write():
     kinds = {param.values[0] for param in examples()}
-    assert kinds >= {"request", "work", "why", "legacy", "manifest"}
+    assert kinds >= {"request", "standing", "work", "why", "legacy", "manifest"}
 
 
 # --- words and links -----------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ COMMANDS = {
     "login": "login_commands",
     "logout": "login_commands",
     "submit": "request_commands",
+    "standing": "standing_commands",
     "adopt": "request_commands",
     "run": "run_command",
     "status": "status_command",

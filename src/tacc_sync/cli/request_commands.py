@@ -6,22 +6,37 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from tacc_sync.cli.edges import Edges
 from tacc_sync.cli.talk import as_json, pass_edges, say, show, show_json
+from tacc_sync.config import parse_seconds
 from tacc_sync.operator import adopt as adoption
 from tacc_sync.operator import submit as submission
 from tacc_sync.operator.adopt import Found
 from tacc_sync.operator.hands import hands
 from tacc_sync.operator.submit import Submission
 from tacc_sync.operator.words import counted
+from tacc_sync.rules import standing
 from tacc_sync.rules.documents import MAX_BYTES, VERSION, BadDocument, Request
 from tacc_sync.rules.faults import EX_USAGE, OperatorFault
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import HPSS_QUEUE
+
+
+class Interval(click.ParamType[float]):
+    """A time: `12h`, `1d`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        try:
+            return parse_seconds(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write 12h, 1d or 1w", param, ctx)
 
 
 @click.command(short_help="Submit a request.")
@@ -45,6 +60,7 @@ from tacc_sync.rules.route import HPSS_QUEUE
 @click.option("--priority", type=int, default=0, show_default=True, help="-100 to 100; higher goes first.")
 @click.option("--label", default="", metavar="TEXT", help="A name for people.")
 @click.option("--requested-by", metavar="WHO", help="Who asked; the user name by default.")
+@click.option("--every", type=Interval(), metavar="TIME", help="Renew it so often, such as 1d: a standing request.")
 @click.option("--dry-run", is_flag=True, help="Check the request and show it, but do not submit it.")
 @as_json
 @pass_edges
@@ -62,11 +78,14 @@ def submit(
     priority: int,
     label: str,
     requested_by: str | None,
+    every: float | None,
     *,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Submit a request: from words, or from documents that are written already. Shows the request's id.
+
+    With --every it is a standing request, which is handed in again and again; what is shown is that one's id.
 
     \b
     Example:
@@ -102,6 +121,9 @@ def submit(
             request_id=edges.host.new_uuid(),
         )
         ready = [submission.of_request(request)]
+    if every is not None:
+        _stand(edges, ready, every, dry_run=dry_run, as_json=as_json)
+        return
     if dry_run:
         for one in ready:
             click.echo(one.content.decode(), nl=False)
@@ -110,6 +132,25 @@ def submit(
     with hands(edges.disk, edges.clock, edges.host) as home:
         entries.extend(submission.put(home, one) for one in ready)
     _tell(ready, entries, as_json=as_json)
+
+
+def _stand(edges: Edges, ready: list[Submission], every: float, *, dry_run: bool, as_json: bool) -> None:
+    now = edges.clock.now()
+    made = [standing.new(one.request, standing_id=edges.host.new_uuid(), every=every, now=now) for one in ready]
+    if dry_run:
+        for each in made:
+            click.echo(standing.encode(each).decode(), nl=False)
+        return
+    with hands(edges.disk, edges.clock, edges.host) as home:
+        entries = [submission.put_standing(home, each) for each in made]
+    if as_json:
+        show_json(
+            [{"standing_id": each.standing_id, "entry": entry} for each, entry in zip(made, entries, strict=True)]
+        )
+        return
+    for each in made:
+        show(each.standing_id)
+    say("`tacc-sync run` hands it in now, and again when it is due. `tacc-sync standing list` tells how it goes.")
 
 
 def _tell(ready: list[Submission], entries: list[str], *, as_json: bool) -> None:

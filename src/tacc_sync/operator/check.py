@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from tacc_sync.operator import places, quarantine
 from tacc_sync.operator.buffer_check import check_buffer
 from tacc_sync.operator.places import Sighting
+from tacc_sync.operator.standing import standings
 from tacc_sync.operator.strangers import strangers
 from tacc_sync.operator.workers import identity_of
 from tacc_sync.outside.clock.interface import Clock
@@ -126,6 +127,7 @@ class Checker:
         self._directories(reading)
         self._homes(reading)
         self._strangers(reading)
+        self._standing(reading)
         self._quarantine(reading)
         findings = audit.judge(reading)
         buffer_bytes = None
@@ -291,6 +293,16 @@ class Checker:
         reading.noted += [Finding("untidy", "STRANGER", path, "nothing of ours", away) for path in unknown]
         theirs = "a work unit of the earlier tacc-sync"
         reading.noted += [Finding("untidy", "STRANGER", path, theirs, "run `tacc-sync adopt`") for path in legacies]
+
+    def _standing(self, reading: Reading) -> None:
+        for each in standings(self._disk, self._clock.now()):
+            if each.state == "unreadable":
+                remedy = "mend or restore the document, or remove it"
+                reading.noted.append(Finding("broken", "DOCUMENT-BAD", each.path, each.error, remedy))
+            elif each.state == "lost":
+                text = f"it waits for its run {each.run}, request {each.request}, which is nowhere any more"
+                remedy = f"`tacc-sync standing change {each.standing_id} --now` hands it in once more"
+                reading.noted.append(Finding("untidy", "STANDING-RUN-LOST", each.path, text, remedy))
 
     def _quarantine(self, reading: Reading) -> None:
         for entry in quarantine.entries(self._disk):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tacc_sync.operator.standing import StandingStatus
 from tacc_sync.operator.workers import ComponentStatus
 from tacc_sync.rules.progress import Amount
 
@@ -85,6 +86,7 @@ class Status:
     strangers: list[str]
     legacy_units: list[str]
     unreadable: list[str]
+    standing: list[StandingStatus] = field(default_factory=list)
     # Why, by label.
     cartridges_held: dict[str, str] = field(default_factory=dict)
 

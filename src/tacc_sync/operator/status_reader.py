@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from tacc_sync.operator import places
 from tacc_sync.operator.places import RequestSighting, Sighting
+from tacc_sync.operator.standing import standings
 from tacc_sync.operator.status import BufferStatus, PlaceStatus, RequestStatus, Status
 from tacc_sync.operator.strangers import strangers
 from tacc_sync.operator.workers import components
@@ -89,6 +90,7 @@ class Reader:
             strangers=unknown,
             legacy_units=legacies,
             unreadable=unreadable,
+            standing=standings(self._disk, self._clock.now()),
             cartridges_held={
                 name.removeprefix(layout.OF_CARTRIDGE): why
                 for name, why in queues.held(self._disk).items()

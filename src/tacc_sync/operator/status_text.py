@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tacc_sync.operator.places import STAGED
+from tacc_sync.operator.standing import StandingStatus
 from tacc_sync.operator.status import RequestStatus, Status
 from tacc_sync.operator.words import counted, duration, files, percent, rate, size, table
 from tacc_sync.operator.workers import ComponentStatus, WorkerStatus
@@ -29,11 +30,15 @@ def lines(status: Status, *, now: float, everything: bool) -> Iterator[str]:
     if not status.requests:
         yield ""
         yield "No requests yet."
+    if status.standing:
+        yield ""
+        for standing in status.standing:
+            yield from standing_lines(standing, now)
     yield ""
     yield from table(_places(status))
     yield ""
     yield from table([_component(component, now) for component in status.components])
-    attention = list(_attention(status))
+    attention = list(_attention(status, now))
     if attention:
         yield ""
         yield from attention
@@ -68,6 +73,32 @@ def _request(request: RequestStatus) -> Iterator[str]:
         yield f"  {request.not_carried:,} {entries} not carried (no plain files; the request's document names them)"
     for warning in request.warnings:
         yield f"  warning: {warning}"
+
+
+def standing_lines(standing: StandingStatus, now: float) -> Iterator[str]:
+    """A standing request for people."""
+    label = f' "{standing.label}"' if standing.label else ""
+    name = f"standing request {standing.standing_id[:8]}{label}"
+    if standing.state == "unreadable":
+        yield f"{name}: cannot be read: {standing.error}"
+        return
+    yield f"{name}, every {duration(standing.every)}: {', '.join(standing.sources[:3])} -> {standing.destination}"
+    run = (
+        f"run {standing.run} (request {standing.request}, begun {standing.begun_at})" if standing.run else "no run yet"
+    )
+    left = from_iso(standing.due) - now
+    coming = f"next at {standing.due}, in {duration(left)}" if left > 0 else f"next is due since {standing.due}"
+    yield f"  {run}{_SAID[standing.state]}; {coming}"
+
+
+_SAID: dict[str, str] = {
+    "waiting": "",
+    "beginning": " is being handed in",
+    "under way": " is under way",
+    "late": " is still under way; the next one begins when it is finished",
+    "quarantine": " is in quarantine; the next one begins when it was released and is finished, or given up",
+    "lost": " is nowhere any more",
+}
 
 
 _ORDER = (STAGED, *UNIT_QUEUES, QUARANTINE, FINISHED)
@@ -144,7 +175,13 @@ def _worker(worker: WorkerStatus) -> str:
     return f"waits for {worker.waits_for}" if worker.waits_for else "begins"
 
 
-def _attention(status: Status) -> Iterator[str]:
+_AFTER = {
+    "late": "its last run has not ended; `tacc-sync status` and `tacc-sync quarantine list` tell what it waits for",
+    "quarantine": "its last run is in quarantine; release it or abandon it",
+}
+
+
+def _attention(status: Status, now: float) -> Iterator[str]:
     if status.quarantined_units or status.quarantined_requests:
         what = [
             counted(count, noun)
@@ -158,6 +195,12 @@ def _attention(status: Status) -> Iterator[str]:
     for label, why in status.cartridges_held.items():
         yield f"! cartridge {label} is ON HOLD: {why}"
         yield f"    see hold/cartridge~{label}; `tacc-sync unhold cartridge:{label}` lets it go on"
+    for standing in status.standing:
+        if standing.state == "lost":
+            yield f"! standing request {standing.standing_id[:8]} waits for a run that is nowhere any more"
+            yield f"    `tacc-sync standing change {standing.standing_id[:8]} --now` hands it in once more"
+        elif standing.state == "late" or (standing.state == "quarantine" and from_iso(standing.due) <= now):
+            yield f"! standing request {standing.standing_id[:8]} is late: {_AFTER[standing.state]}"
     if status.legacy_units:
         count = counted(len(status.legacy_units), "work unit")
         yield f"! {count} of the earlier tacc-sync, such as {status.legacy_units[0]}: run `tacc-sync adopt`"

@@ -11,7 +11,7 @@ from tacc_sync.operator import places
 from tacc_sync.rules import certificate, documents, identity, legacy
 from tacc_sync.rules.documents import BadDocument
 from tacc_sync.rules.identity import SUFFIX
-from tacc_sync.rules.route import REQUEST_QUEUE, UNIT_QUEUES
+from tacc_sync.rules.route import REQUEST_QUEUE, STANDING, UNIT_QUEUES
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
 
@@ -38,6 +38,7 @@ def strangers(disk: Disk) -> tuple[list[str], list[str]]:
 def _elsewhere(disk: Disk) -> list[str]:
     """What cannot be a request, a finished unit, or a mark of one."""
     ours: dict[str, Callable[[str], bool]] = {
+        STANDING: layout.is_document,
         REQUEST_QUEUE: lambda name: name.endswith(SUFFIX),
         layout.RESERVATIONS: lambda name: _is_mark(name, "."),
         layout.RESTS: lambda name: _is_mark(name, "~"),

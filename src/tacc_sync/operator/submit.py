@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import msgspec
 
 from tacc_sync.outside.host.interface import Host
-from tacc_sync.rules import documents, legacy, selection
-from tacc_sync.rules.documents import BadDocument, NewerDocument, Request
+from tacc_sync.rules import documents, legacy, selection, standing
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, StandingRequest
 from tacc_sync.rules.faults import EX_DATAERR, OperatorFault
 from tacc_sync.rules.identity import SUFFIX, request_key
-from tacc_sync.rules.route import INBOX, REQUEST_QUEUE
+from tacc_sync.rules.route import INBOX, REQUEST_QUEUE, STANDING
 from tacc_sync.rules.settings import Legacy
 from tacc_sync.workspace import layout
 from tacc_sync.workspace.disk import Disk
@@ -60,8 +60,8 @@ def of_document(content: bytes, host: Host, base: Legacy) -> Submission:
             "upgrade tacc-sync on this host",
             EX_DATAERR,
         ) from None
-    for field in ("admitted", "plan", "result"):
-        if getattr(request, field) is not None:
+    for field in ("admitted", "plan", "result", "standing", "run"):
+        if getattr(request, field):
             raise BadDocument(field, "is written by tacc-sync, never by hand", f"remove `{field}`")
     if request.request_id:
         selection.validate(request)
@@ -78,6 +78,14 @@ def put(home: Home, submission: Submission) -> str:
             f"{submission.request.request_id} is in use in this workspace (its first twelve hex digits count)",
             "leave `request_id` out, and the request gets a new one",
         )
+    return path
+
+
+def put_standing(home: Home, made: StandingRequest) -> str:
+    """Make a standing request, whose first run is due; its path."""
+    path = layout.entry(STANDING, made.standing_id)
+    if not home.put_new(path, standing.encode(made)):
+        raise AssertionError(path)
     return path
 
 

@@ -16,6 +16,7 @@ from tacc_sync.outside.hpss.interface import Hpss, Listing, Refused
 from tacc_sync.pipeline.already_there import AlreadyThere
 from tacc_sync.pipeline.loans import Loans
 from tacc_sync.pipeline.planning import Planning, Prepared
+from tacc_sync.pipeline.renewal import Renewal
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import batches, documents, legacy, selection
 from tacc_sync.rules.batches import PlannedUnit
@@ -40,6 +41,17 @@ LISTING_FAULTS = frozenset({"HPSS-LISTING-BROKEN", "GLOBUS-REFUSED"})
 TURNS = 20
 
 
+class _IdInUse(BadDocument):
+    """Another request of this workspace has this id."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            "request_id",
+            f"{request_id} is in use in this workspace (its first twelve hex digits count)",
+            "leave `request_id` out, and the request gets a new one",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
     """What was seen of an unreadable file in the inbox, and when (uptime)."""
@@ -59,13 +71,14 @@ class Syncer:
         self._hpss = hpss
         self._planning = Planning(hpss, AlreadyThere(bench, globus), vouchers)
         self._loans = Loans(bench)
+        self._renewal = Renewal(bench)
         self._looks: dict[str, _Look] = {}
         self._resting: dict[str, tuple[float, WorldFault]] = {}
 
     def step(self) -> Step:
         """Take the first request of the inbox that can be taken."""
         disk = self._bench.disk
-        settled = self._loans.settle_one()
+        settled = self._loans.settle_one() or self._renewal.renew_one()
         if settled is not None:
             return settled
         names = sorted(name for name in disk.names(INBOX) if layout.is_document(name))
@@ -81,7 +94,7 @@ class Syncer:
         if self._resting and waits is None:
             # Nothing else to do than to wait for HPSS to list what was asked for.
             raise next(iter(self._resting.values()))[1]
-        return waits or Waits("requests in inbox")
+        return waits or self._renewal.waits()
 
     def _consider(self, name: str) -> Step | None:
         """Take one file of the inbox; None when it has just gone."""
@@ -178,6 +191,8 @@ class Syncer:
                 bench.home.beat(doing=f"plans request {key}: {listed} of {len(listing.files)} files")
 
             prepared = self._planning.prepare(request, listing.files, unfinished, say)
+        except _IdInUse as fault:
+            return self._drop_or_quarantine(claimed, request, fault)
         except WorkFault as fault:
             return self._quarantine_claimed(claimed, fault)
         except WorldFault as fault:
@@ -208,11 +223,16 @@ class Syncer:
         # Along the way that a request goes, and the first place once more, so that one that moves meanwhile is not
         # missed.
         if not ours or any(disk.status(path) for path in (*places, *claimed, *places)):
-            raise BadDocument(
-                "request_id",
-                f"{request.request_id} is in use in this workspace (its first twelve hex digits count)",
-                "leave `request_id` out, and the request gets a new one",
-            )
+            raise _IdInUse(request.request_id)
+
+    def _drop_or_quarantine(self, claimed: str, request: Request, fault: WorkFault) -> Step:
+        if not request.standing:
+            return self._quarantine_claimed(claimed, fault)
+        # Who handed in this run was cut off, and it was handed in once more: the other copy, of the same id, goes on.
+        self._bench.home.take_away(claimed)
+        key = request_key(request.request_id)
+        self._bench.report("run_dropped", component="syncer", standing=request.standing, run=request.run, request=key)
+        return Moved(f"dropped a second copy of request {key}")
 
     def _admitted(self, key: str) -> str | None:
         try:
@@ -345,8 +365,7 @@ class Syncer:
         if not home.put_new(f"{layout.finished(key)}/{ADMITTED}", admission):
             # Before the claim goes: staging without it would count as committed, and be published.
             remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
-            fault = BadDocument("request_id", "is in use in this workspace", "leave it out, or write another")
-            return self._quarantine_claimed(claimed, fault)
+            return self._drop_or_quarantine(claimed, request, _IdInUse(request.request_id))
         self._write_index(key, index)
         committed = self._move_unless_late(claimed, key, index, others)
         if not committed:

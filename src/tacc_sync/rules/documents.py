@@ -1,4 +1,4 @@
-"""The JSON documents on disk: Request, Work, File. What they may say, read strictly, written compactly.
+"""The JSON documents on disk: requests, standing ones, units, files. What they may say, read strictly, written tersely.
 
 Guarantee: what `encode` writes, `decode` reads back equal; whatever is not exactly a document of a known version is
 refused with a `BadDocument` that names the field and the remedy, or, when a newer tacc-sync wrote it, with
@@ -120,6 +120,8 @@ class Request(Struct, kw_only=True):
     requested_by: str = ""
     created_at: str = ""
     request_id: str = ""
+    standing: str = ""
+    run: int = 0
     admitted: Admission | None = None
     plan: Plan | None = None
     result: Result | None = None
@@ -128,6 +130,21 @@ class Request(Struct, kw_only=True):
     def sources(self) -> list[str]:
         """The source paths, always as a list."""
         return [self.source] if isinstance(self.source, str) else list(self.source)
+
+
+@readable
+class StandingRequest(Struct, kw_only=True):
+    """A request that renews itself `every` so many seconds: what each of its runs asks for, which one was begun last
+    (0: none) and when, whether that one was handed in, and when the next is due. See rules/standing.py."""
+
+    version: int
+    standing_id: str
+    every: float
+    due: str
+    run: int = 0
+    begun_at: str = ""
+    handed_in: bool = False
+    request: Request
 
 
 class File(Struct, kw_only=True):
@@ -212,7 +229,7 @@ class Work(Struct, kw_only=True):
     files: list[File]
 
 
-_Document = TypeVar("_Document", Request, Work)
+_Document = TypeVar("_Document", Request, StandingRequest, Work)
 _Any = TypeVar("_Any")
 _AT = re.compile(r" - at `(?P<at>[^`]*)`$")
 _VERSION = msgspec.json.Decoder(type=dict[str, msgspec.Raw])

@@ -57,6 +57,12 @@ def valid_request_id(request_id: str) -> bool:
     return _UUID.fullmatch(request_id) is not None
 
 
+def run_id(standing_id: str, run: int) -> str:
+    """The request id of a run of a standing request."""
+    digest = hashlib.sha256(f"{standing_id} {run}".encode()).hexdigest()
+    return "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32]))
+
+
 def cartridge_label(volume: str) -> str:
     """The cartridge of an HPSS volume name: its first six characters (NERSC's own sorter keys on them).
 

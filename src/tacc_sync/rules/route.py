@@ -13,6 +13,8 @@ Component = Literal["syncer", "retriever", "globus_xfer", "reaper", "finisher"]
 COMPONENTS: tuple[Component, ...] = ("syncer", "retriever", "globus_xfer", "reaper", "finisher")
 
 INBOX = "inbox"
+# Requests that renew themselves.
+STANDING = "standing"
 REQUEST_QUEUE = "request_queue"
 HPSS_QUEUE = "hpss_queue"
 GLOBUS_QUEUE = "globus_queue"
@@ -22,7 +24,7 @@ QUARANTINE = "quarantine"
 
 # The queues of units in the direction of flow, and of everything that is claimed.
 UNIT_QUEUES = (HPSS_QUEUE, GLOBUS_QUEUE, REAPER_QUEUE)
-CLAIMABLE = (INBOX, REQUEST_QUEUE, *UNIT_QUEUES)
+CLAIMABLE = (STANDING, INBOX, REQUEST_QUEUE, *UNIT_QUEUES)
 
 
 class State(NamedTuple):

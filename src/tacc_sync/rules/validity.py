@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from tacc_sync.rules.documents import BadDocument, Request
-from tacc_sync.rules.identity import valid_request_id
+from tacc_sync.rules.identity import run_id, valid_request_id
 from tacc_sync.rules.patterns import BadPattern, Glob, Rules, compile_glob
 
 MAX_TEXT = 200
@@ -171,6 +171,11 @@ def _check_details(request: Request) -> None:
             raise BadDocument(
                 field, f"must be at most {MAX_TEXT} printable characters", "shorten it; write it on one line"
             )
+    if (request.standing or request.run) and request.request_id != run_id(request.standing, request.run):
+        text = "is written by tacc-sync for the runs of a standing request, and this is none"
+        raise BadDocument(
+            "standing", text, "remove `standing` and `run`; `tacc-sync submit --every` makes a standing one"
+        )
     if request.created_at and not _is_time(request.created_at):
         remedy = "write it like 2026-03-28T00:15:14Z, or leave it out"
         raise BadDocument("created_at", "is not a time in ISO 8601 with its zone", remedy)

@@ -11,7 +11,7 @@ import msgspec
 from tacc_sync.rules import documents
 from tacc_sync.rules.faults import EX_CANTCREAT, OperatorFault
 from tacc_sync.rules.identity import SUFFIX
-from tacc_sync.rules.route import COMPONENTS, FINISHED, INBOX, QUARANTINE, REQUEST_QUEUE, UNIT_QUEUES
+from tacc_sync.rules.route import COMPONENTS, FINISHED, INBOX, QUARANTINE, REQUEST_QUEUE, STANDING, UNIT_QUEUES
 from tacc_sync.workspace.disk import NO_DOCUMENT, Disk, Status
 
 FORMAT = 1
@@ -46,6 +46,7 @@ CHAIN = f"{FINISHED}/chain"
 PART = ".part"
 
 DIRECTORIES = (
+    STANDING,
     INBOX,
     REQUEST_QUEUE,
     *UNIT_QUEUES,
