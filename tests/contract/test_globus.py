@@ -10,7 +10,7 @@ import fakes
 import pytest
 import world as simulation
 
-from tacc_sync.outside.globus.interface import IdenticalPaths, Item, Order, UnknownTask
+from tacc_sync.outside.globus.interface import IdenticalPaths, Item, NoSuchDirectory, Order, UnknownTask
 from tacc_sync.outside.globus.sdk import GlobusSdk
 from tacc_sync.rules.evidence import Delivered, NotDelivered, judge_record
 from tacc_sync.rules.faults import OperatorFault, WorldFault
@@ -212,6 +212,17 @@ def test_a_task(service, label):
         assert record.source == item.source
         assert isinstance(judged(content, record), Delivered)
         assert service.delivered(item.destination) == content
+
+
+def test_a_directory_is_told_whole_in_either_form(service, label):
+    ended(service, service.edge.submit(order(service, label, files=3)).task_id)
+    destination = service.collections[1]
+    for path, kind, names in ((f"/arrived/{label}", "file", {"0", "1", "2"}), ("/arrived", "dir", {label})):
+        told = list(service.edge.entries(destination, path))
+        assert told == service.edge.listing(destination, path)
+        assert names <= {entry.name for entry in told if entry.kind == kind}
+    with pytest.raises(NoSuchDirectory):
+        list(service.edge.entries(destination, "/nowhere"))
 
 
 def test_a_submission_id_is_accepted_once(service, label):

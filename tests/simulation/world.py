@@ -612,6 +612,9 @@ class SimGlobus:
     def listing(self, collection, path):
         return self._call("listing", path, lambda: self._listed(path.rstrip("/") + "/"))
 
+    def entries(self, collection, path):
+        yield from self.listing(collection, path)
+
     def _listed(self, top):
         found = {}
         for path, content in self.world.globus.destination.items():

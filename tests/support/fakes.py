@@ -339,6 +339,9 @@ class FakeGlobus:
             for e in directory.iterdir()
         ]
 
+    def entries(self, collection, path) -> Iterator[RemoteEntry]:
+        yield from self.listing(collection, path)
+
     def collection(self, collection_id) -> Collection:
         return Collection(collection_id, collection_id, "GCSv5_mapped_collection", False, False, False)
 

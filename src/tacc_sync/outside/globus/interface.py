@@ -154,6 +154,13 @@ class Globus(Protocol):
     def listing(self, collection: str, path: str) -> list[RemoteEntry]:
         """All entries of a directory, hidden ones too, never a part of them; raises `NoSuchDirectory`."""
 
+    def entries(self, collection: str, path: str) -> Iterator[RemoteEntry]:
+        """The same for directories of any size, as they come.
+
+        Entries come in pages: any fault, `NoSuchDirectory` too, may also come from the iterator, and then the entries
+        are incomplete. One that changes meanwhile may come twice.
+        """
+
     def collection(self, collection_id: str) -> Collection:
         """What the service says of a collection."""
 

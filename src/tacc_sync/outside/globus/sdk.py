@@ -195,6 +195,10 @@ class GlobusSdk:
 
     def listing(self, collection: str, path: str) -> list[RemoteEntry]:
         """The entries of a directory, all of them."""
+        return list({entry.name: entry for entry in self.entries(collection, path)}.values())
+
+    def entries(self, collection: str, path: str) -> Iterator[RemoteEntry]:
+        """The entries of a directory, page by page."""
 
         def refused(error: GlobusAPIError) -> Exception | None:
             said = error.message or ""
@@ -208,17 +212,16 @@ class GlobusSdk:
         def page_at(offset: int, client: TransferClient) -> GlobusHTTPResponse:
             return client.operation_ls(collection, path=path, show_hidden=True, limit=LISTING_PAGE, offset=offset)
 
-        found: dict[str, RemoteEntry] = {}
         offset = 0
         doing = f"listing {plain(path)} on collection {collection}"
         while True:
             answer = self._service.ask(doing, partial(page_at, offset), refused, SLOW)
             page = [answers.remote_entry(doc) for doc in entries(answer, "a directory")]
-            found |= {entry.name: entry for entry in page}
+            yield from page
             offset += len(page)
             total = number(answer, "total")
             if offset >= total if total is not None else len(page) < LISTING_PAGE:
-                return list(found.values())
+                return
             if not page:
                 # A part of a directory would look like missing files, which would be recalled from tape.
                 strange(f"the listing of {plain(path)} ends after {offset} of {total} entries")
