@@ -246,6 +246,11 @@ class Edges:
         if USES_HPSS.intersection(components):
             assert self.hpss
 
+    @staticmethod
+    def new_scratch() -> str:
+        """A directory of this process's own, which goes when it ends."""
+        return _scratch()
+
 
 def _scratch() -> str:
     # A new directory of an unguessable name, owner-only: IN files are commands, and /tmp belongs to everybody.

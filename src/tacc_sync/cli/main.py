@@ -34,6 +34,7 @@ COMMANDS = {
     "unhold": "control_commands",
     "fence": "control_commands",
     "check": "check_command",
+    "audit": "audit_command",
     "verify-certificate": "certificate_commands",
     "sign": "certificate_commands",
     "history": "history_commands",

@@ -76,7 +76,7 @@ def judge(
     at its destination. `is_unproven`: a task of ours has been at work there, and nothing proves what it left."""
     if remote is None:
         return "absent"
-    if vouched is not None and _as_left(remote, vouched):
+    if vouched is not None and as_left(remote, vouched):
         unchanged = vouched.size == size and vouched.written == written
         return "proven" if unchanged else "update"
     if is_unproven:
@@ -86,7 +86,8 @@ def judge(
     return "conflict"
 
 
-def _as_left(remote: Remote, vouched: Vouched) -> bool:
+def as_left(remote: Remote, vouched: Vouched) -> bool:
+    """Is what lies there what that delivery left there, by size and time?"""
     same_time = vouched.mtime is not None and remote.mtime is not None and int(remote.mtime) == vouched.mtime
     return same_time and remote.size == vouched.size
 
