@@ -13,7 +13,7 @@ KILLS ?= all
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz custody bench bench-hashing bench-nightly format requirements clean
+.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz custody bench bench-hashing bench-nightly bench-plan format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
@@ -28,6 +28,7 @@ help:
 	@echo "make custody                bytes damaged at each place between archive and destination: what finds it"
 	@echo "make bench                  20,000 small files on 200 tapes: CPU, memory, mounts"
 	@echo "make bench-hashing          how fast copies are hashed, beside sha512sum"
+	@echo "make bench-plan             planning 1,000,000 files, beside sort of the same lines: CPU, memory"
 	@echo "make bench-nightly          100,000 files that are delivered already, handed in again: calls, seconds, CPU"
 	@echo "make format                 format the code"
 	@echo "make requirements           pin the requirements anew"
@@ -76,6 +77,9 @@ bench: $(READY)
 
 bench-hashing: $(READY)
 	$(BIN)/python bench/hashing.py
+
+bench-plan: $(READY)
+	$(BIN)/python bench/plan.py
 
 bench-nightly: $(READY)
 	$(BIN)/python bench/nightly.py

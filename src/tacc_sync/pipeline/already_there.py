@@ -14,7 +14,7 @@ from tacc_sync.outside.globus.interface import Globus
 from tacc_sync.outside.host.spool import Shelves
 from tacc_sync.pipeline.destination import Destination, Listing
 from tacc_sync.pipeline.step import Bench
-from tacc_sync.rules import presence
+from tacc_sync.rules import presence, selection
 from tacc_sync.rules.division import Division
 from tacc_sync.rules.documents import Request, Why
 from tacc_sync.rules.faults import Fenced
@@ -69,11 +69,15 @@ class AlreadyThere:
 
     def sort_out(self, request: Request, chosen: Selection, part: int) -> None:
         """Take out of a part's selection what is there, and mark what other requests carry, and what is in doubt."""
-        wanted = {printable(chosen.destination_of(file.path)): file for file in chosen.files}
+        remotes = _Remotes(self._destination, self._bench.settings.destination, request.destination, self._go_on)
+        if remotes.are_none() and not self._carried.shelves():
+            # A request that is the first there: nothing to compare its files with.
+            return
+        destination_of = selection.destinations(request)
+        wanted = {printable(destination_of(file.path)): file for file in chosen.files}
         known = earlier.of_these(self._deliveries.on(part), wanted)
         carried = earlier.lenders(self._carried.on(part), wanted)
         left: list[Listed] = []
-        remotes = _Remotes(self._destination, self._bench.settings.destination, request.destination, self._go_on)
         for destination, file in wanted.items():
             verdict = self._verdict(remotes.at(destination), destination, file, known)
             if verdict == "proven":
@@ -142,6 +146,10 @@ class _Remotes:
         self._go_on = go_on
         self._directory: str | None = None
         self._listing: Listing = {}
+
+    def are_none(self) -> bool:
+        """Whether there is nothing at all at the request's destination."""
+        return self._destination is None or not self._destination.listing(self._root, self._root, self._go_on)
 
     def at(self, path: str) -> Remote | None:
         """What lies at this path, as the site names it."""

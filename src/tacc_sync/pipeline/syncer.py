@@ -20,7 +20,7 @@ from tacc_sync.pipeline.renewal import Renewal
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import batches, documents, legacy, selection
 from tacc_sync.rules.batches import PlannedUnit
-from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange
+from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange, Work
 from tacc_sync.rules.faults import Fault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, printable, request_key
 from tacc_sync.rules.patience import to_iso
@@ -69,7 +69,9 @@ class Syncer:
         """Without `globus` the destination is not looked at."""
         self._bench = bench
         self._hpss = hpss
-        self._planning = Planning(hpss, AlreadyThere(bench, globus), vouchers)
+        self._planning = Planning(
+            hpss, AlreadyThere(bench, globus), vouchers, asks_for_hashes=bench.settings.hsi.hashes
+        )
         self._loans = Loans(bench)
         self._renewal = Renewal(bench)
         self._looks: dict[str, _Look] = {}
@@ -292,8 +294,12 @@ class Syncer:
         now = to_iso(home.clock.now())
         plan = Plan(planned_at=now, files=0, bytes=0, units=[], listed_files=prepared.listed, strange=strange)
         index = Index()
+        destination_of = selection.destinations(request)
         for planned in self._units(request_key(request.request_id), prepared):
-            self._stage(staging, request, planned, plan, index)
+            work = planned.work(
+                destination_of, request_id=request.request_id, created_at=now, priority=request.priority
+            )
+            self._stage(staging, planned, work, plan, index)
         for directory in (*(f"{staging}/{folder}" for folder in folders), staging, f"{home.path}/{STAGING}"):
             home.disk.sync(directory)
         plan.warnings = self._warnings(plan)
@@ -315,16 +321,9 @@ class Syncer:
             )
         yield from batches.plan_there(key, prepared.there, settings.units.files)
 
-    def _stage(self, staging: str, request: Request, planned: PlannedUnit, plan: Plan, index: Index) -> None:
+    def _stage(self, staging: str, planned: PlannedUnit, work: Work, plan: Plan, index: Index) -> None:
         """Write a unit where it waits for the commit, and note it in the plan and in the index."""
         home = self._bench.home
-
-        def destination_of(path: str) -> str:
-            return selection.destination_of(path, request.sources, request.destination)
-
-        work = planned.work(
-            destination_of, request_id=request.request_id, created_at=plan.planned_at, priority=request.priority
-        )
         folder = QUARANTINE if planned.refused else FINISHED if planned.there else HPSS_QUEUE
         if planned.refused:
             fault = WorkFault(planned.refused.code, planned.refused.text, REMEDIES.get(planned.refused.code, ""))

@@ -21,7 +21,7 @@ from tacc_sync.rules.selection import Listed
 
 
 @readable
-class Candidate(Struct, array_like=True):
+class Candidate(Struct, array_like=True, gc=False):
     """A file that a request means, and what is known of it before it is cut into a unit.
 
     The first six fields are the listing's (see `Listed`). `archive_hash` as in a unit's document, `vouched` too.
@@ -43,7 +43,7 @@ class Candidate(Struct, array_like=True):
 
 
 @readable
-class Settled(Struct, array_like=True):
+class Settled(Struct, array_like=True, gc=False):
     """A file that a request means and that is at the destination already; `vouched` as in `There`."""
 
     path: str

@@ -48,7 +48,7 @@ def readable(kind: type[_Kind]) -> type[_Kind]:
     return kind
 
 
-class Why(Struct, kw_only=True):
+class Why(Struct, kw_only=True, gc=False):
     """Why something failed or waits: a code of the runbook, and words for people."""
 
     code: str
@@ -147,7 +147,7 @@ class StandingRequest(Struct, kw_only=True):
     request: Request
 
 
-class File(Struct, kw_only=True):
+class File(Struct, kw_only=True, gc=False):
     """One file of a unit: where from, where to, where on tape, what has become of it.
 
     `section` and `offset`: position on tape. `written`: the archive's date, in the site's own time zone.

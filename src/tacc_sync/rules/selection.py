@@ -18,7 +18,7 @@ from tacc_sync.rules.identity import printable
 from tacc_sync.rules.patterns import any_of
 from tacc_sync.rules.presence import Vouched
 from tacc_sync.rules.repeats import Repeats
-from tacc_sync.rules.validity import compiled, in_trash, is_within, validate
+from tacc_sync.rules.validity import TRASH, compiled, in_trash, is_within, validate
 
 __all__ = [
     "Listed",
@@ -26,6 +26,7 @@ __all__ = [
     "Selection",
     "There",
     "destination_of",
+    "destinations",
     "is_excluded",
     "listing_roots",
     "named_files",
@@ -116,6 +117,20 @@ def destination_of(path: str, sources: Sequence[str], destination: str) -> str:
     if relative is None:
         raise _strange(path)
     return f"{destination.rstrip('/')}/{relative}"
+
+
+def destinations(request: Request) -> Callable[[str], str]:
+    """As destination_of, for the many files of one request."""
+    relative_of = _relative(request.sources)
+    start = request.destination.rstrip("/") + "/"
+
+    def destination(path: str) -> str:
+        relative = relative_of(path)
+        if relative is None:
+            raise _strange(path)
+        return start + relative
+
+    return destination
 
 
 def named_files(request: Request) -> list[str]:
@@ -209,17 +224,20 @@ def select(request: Request, files: Iterable[Listed], meetings: Meetings | None 
     relative_of = _relative(selection.sources)
     named = set(request.files)
     everything, nothing_excluded = not request.include, not request.exclude
-    listed = 0
+    trash, listed, take = f"/{TRASH}", 0, selection.files.append
     for file in files:
         listed += 1
         path = file.path
         relative = relative_of(path)
         if relative is None:
             raise _strange(path)
-        if in_trash(path) or (named and path not in named):
+        if (trash in path and in_trash(path)) or (named and path not in named):
             continue
         if (everything or included(path, relative)) and (nothing_excluded or not excluded(path, relative)):
-            (selection.files if _is_speakable(path) else selection.unspeakable).append(file)
+            if path.isascii() or _is_speakable(path):
+                take(file)
+            else:
+                selection.unspeakable.append(file)
     selection.listed = listed
     _drop_repeated(selection)
     part = meetings or Meetings()
@@ -280,8 +298,6 @@ def _relative(sources: Sequence[str]) -> Callable[[str], str | None]:
 
 
 def _is_speakable(path: str) -> bool:
-    if path.isascii():
-        return True
     try:
         path.encode()
     except UnicodeEncodeError:

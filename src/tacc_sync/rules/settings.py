@@ -30,6 +30,8 @@ class Hsi(Section, kw_only=True):
     get_options: list[str] = msgspec.field(default_factory=lambda: ["-q"])
     # -P: keep modification times. Add -C to purge from HPSS' disk cache what was fetched.
     get_flags: list[str] = msgspec.field(default_factory=lambda: ["-P"])
+    # Ask the archive for its own hashes of the files of a request when it is planned.
+    hashes: bool = True
     # What proves the retrieval of a file for which the archive has no hash: "line" (hsi's own line with the byte
     # count) or "size" (its size and freedom from holes suffice; full-size files of zeros then go through).
     unhashed: str = "line"

@@ -37,7 +37,7 @@ class Earlier:
 
 
 @readable
-class Delivery(Struct, array_like=True):
+class Delivery(Struct, array_like=True, gc=False):
     """What a finished unit says of a destination: delivered (`vouched`), or that a task was at work there."""
 
     destination: str
