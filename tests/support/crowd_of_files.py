@@ -40,7 +40,7 @@ class Hpss:
     def list_trees(self, roots):
         assert roots == [SOURCE]
         listing = Listing()
-        listing.files = (
+        listing.files.extend(
             ListedFile(f"{SOURCE}/{name(n)}", n, n, 0, ("AG0001",), WRITTEN) for n in reversed(range(self.files))
         )
         return listing

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 from bed import DESTINATION, SOURCE, Bed
 
@@ -54,3 +55,36 @@ def test_both_archives_are_compared_and_every_difference_is_explained(tmp_path):
         broken = bed.tacc_sync("audit", key, code=77)
         assert "GLOBUS-CREDENTIALS" in broken.err
         assert broken.out == ""
+
+
+def test_what_others_have_brought_is_adopted(tmp_path):
+    with Bed(tmp_path, FILES, tapes=2, settings={"skip.archive_zone": "America/Los_Angeles"}) as bed:
+        tree = bed.place / "tacc" / DESTINATION[1:]
+        (tree / "c").mkdir(parents=True)
+        shutil.copy2(bed.data / "c/d", tree / "c/d")
+        key = bed.request(present="quarantine", exclude=["a"])
+        bed.run()
+        (entry,) = bed.quarantine()
+        assert entry["code"] == "DESTINATION-PRESENT"
+        shutil.copy2(bed.data / "a", tree / "a")
+        first = bed.request("all.json", files=[f"{SOURCE}/a"], present="quarantine")
+        bed.run()
+
+        said = bed.tacc_sync("audit", SOURCE)
+        assert "2 files, 1.01 kB: to be taken over with --adopt" in said.err
+        # Nobody is here to be asked.
+        bed.tacc_sync("audit", SOURCE, "--adopt", code=64)
+        assert len(bed.quarantine()) == 2
+        said = bed.tacc_sync("audit", SOURCE, "--adopt", "--yes")
+        assert said.err.count("has taken over what was there") == 2
+        gets = bed.gets()
+        bed.run()
+        kinds, summary = told(bed, SOURCE, "--all")
+        assert kinds == dict.fromkeys(FILES, "delivered") | {"a": "adopted", "c/d": "adopted"}
+        assert summary["ok"]
+        assert bed.quarantine() == []
+        assert bed.gets() == gets
+        assert bed.is_finished(key)
+        assert bed.is_finished(first)
+        bed.check()
+        bed.tacc_sync("verify-certificate", "--all")

@@ -17,6 +17,8 @@ from house import DESTINATION, SOURCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tacc_sync.operator import adopt_present
+from tacc_sync.operator.adopt_present import Adoption
 from tacc_sync.operator.audit import Audit, Neighbours
 from tacc_sync.outside.globus.interface import NoSuchDirectory
 from tacc_sync.outside.hpss.interface import Refused
@@ -604,9 +606,15 @@ steps = st.one_of(
     st.tuples(st.just("mend")),
     st.tuples(st.just("put"), names, st.integers(1, 3), st.booleans()),
     st.tuples(st.just("lose"), names),
-    st.tuples(st.just("request"), st.sampled_from([[], ["a/**"], ["**/x"], ["z"]]), st.sampled_from(["", "/a"])),
+    st.tuples(
+        st.just("request"),
+        st.sampled_from([[], ["a/**"], ["**/x"], ["z"]]),
+        st.sampled_from(["", "/a"]),
+        st.sampled_from(["accept", "quarantine"]),
+    ),
     st.tuples(st.just("run"), st.integers(1, 5)),
     st.tuples(st.just("abandon")),
+    st.tuples(st.just("adopt")),
 )
 
 
@@ -615,7 +623,7 @@ BEGINNING = (
     ("write", "a/y", 2),
     ("write", "b/x", 3),
     ("put", "z", 1, True),
-    ("request", [], ""),
+    ("request", [], "", "quarantine"),
     ("run", 5),
     ("lose", "a/y"),
     ("write", "z", 2),
@@ -643,14 +651,23 @@ def do(desk, step, number):
                 there(desk, name, b"?" * size, 7 + number)
         case "lose", name:
             remote(desk, name).unlink(missing_ok=True)
-        case "request", include, below:
-            desk.drop(f"{number}.json", source=SOURCE + below, destination=DESTINATION + below, include=include)
+        case "request", include, below, present:
+            where = {"source": SOURCE + below, "destination": DESTINATION + below}
+            desk.drop(f"{number}.json", **where, include=include, present=present)
         case "run", components:
             desk.run(*("syncer", "retriever", "globus_xfer", "reaper", "finisher")[:components])
         case ("abandon",):
             for entry in desk.quarantined():
                 if entry.kind == "unit":
                     desk.abandon(entry)
+
+        case ("adopt",):
+            adopt(desk) if any(finished_or_planned(desk)) else None
+
+
+def finished_or_planned(desk):
+    for pattern in ("request_queue/*.json", "finished/*/request.json"):
+        yield from (json.loads(path.read_text()) for path in (desk.root / "ws").glob(pattern))
 
 
 def moment(written):
@@ -674,8 +691,7 @@ def test_in_any_world_each_file_is_told_once_and_told_right(beginning, story):
         for number, step in enumerate([*beginning, *story], 1):
             do(desk, step, number)
         requests = keys(desk)
-        planned = [json.loads(path.read_text()) for path in (desk.root / "ws").glob("request_queue/*.json")]
-        planned += [json.loads(path.read_text()) for path in (desk.root / "ws").glob("finished/*/request.json")]
+        planned = list(finished_or_planned(desk))
         assert len(planned) == len(requests)
         if not planned:
             return
@@ -694,7 +710,7 @@ def test_in_any_world_each_file_is_told_once_and_told_right(beginning, story):
             match found.kind:
                 case "delivered":
                     assert here.content == there_
-                case "present" | "unvouched":
+                case "present" | "unvouched" | "adopted":
                     assert len(here.content) == len(there_)
                     assert moment(here.written) == int(remote(desk, name).stat().st_mtime)
                 case "missing-here":
@@ -736,3 +752,181 @@ def test_the_memory_of_an_audit_does_not_grow_with_the_number_of_files(tmp_path)
     assert (said["delivered"], said["missing-there"], said["extra"]) == ("299700", "300", "300")
     # In memory, what is read of them would take half a gigabyte.
     assert int(said["kilobytes"]) < 100_000
+
+
+# --- what others have brought -------------------------------------------------------------------------------------
+
+
+def adopt(desk, what=SOURCE, who="jane"):
+    """What `audit --adopt` does."""
+    directory = desk.root / "scratch"
+    directory.mkdir(exist_ok=True)
+    audited = Audit(desk.disk, Neighbours(desk.hpss, desk.globus, desk.clock, desk.settings, str(directory)))
+    adoption = Adoption(str(directory))
+    for found in audited.compare(what):
+        adoption.add(found)
+    with desk.hands() as home:
+        done = adoption.carry_out(home, audited.request, who)
+    assert os.listdir(directory) == []
+    return done
+
+
+def sound(desk):
+    """`check` finds nothing, once the components have gone."""
+    for component in desk._components.values():
+        component._bench.home.leave()
+    desk._components.clear()
+    assert desk.check().findings == []
+
+
+def manifest(desk, key):
+    lines = (desk.root / f"ws/finished/{key}/manifest.jsonl").read_text().splitlines()
+    return {line["destination"].removeprefix(DESTINATION + "/"): line for line in map(json.loads, lines)}
+
+
+def brought(desk, name="b/new", content=b"n" * 10):
+    """In the archive, and brought to the destination by somebody else, in that order."""
+    desk.archive(name, content, written=WRITTEN, volumes=("AG0003",))
+    return there(desk, name, b"?" * len(content))
+
+
+def test_what_others_have_brought_is_adopted_by_name_and_later_requests_count_it(desk):
+    done(desk)
+    path = brought(desk)
+    content = path.read_bytes()
+    assert the(desk, "b/new")[0] == "unvouched"
+    before = keys(desk)
+    adopted = adopt(desk)
+    (request,) = adopted.requests
+    assert (adopted.units, adopted.refused) == ([], [])
+    desk.hpss.sessions.clear()
+    desk.run()
+    (key,) = keys(desk) - before
+    assert request.replace("-", "").startswith(key)
+    line = manifest(desk, key)["b/new"]
+    assert (line["outcome"], line["adopted_by"], line["vouched_by"], line["hashes"]) == ("present", key, None, {})
+    document = json.loads((desk.root / f"ws/finished/{key}/request.json").read_text())
+    assert (document["requested_by"], document["files"]) == ("jane", [f"{SOURCE}/b/new"])
+    assert "b/new" not in (desk.root / f"ws/finished/{key}/manifest-sha512.txt").read_text()
+    kind, text = the(desk, "b/new")
+    assert kind == "adopted"
+    assert key in text
+    # A later request that would put it aside counts it; so does one after that.
+    for _ in range(2):
+        later = done(desk, present="quarantine")
+        assert (manifest(desk, later)["b/new"]["outcome"], manifest(desk, later)["b/new"]["adopted_by"]) == (
+            "present",
+            key,
+        )
+    assert desk.hpss.sessions == []
+    assert path.read_bytes() == content
+    assert adopt(desk).requests == []
+    sound(desk)
+
+
+def test_who_wants_it_recalled_gets_it_recalled(desk):
+    done(desk)
+    path = brought(desk)
+    adopt(desk)
+    desk.run()
+    done(desk, present="recall")
+    assert path.read_bytes() == b"n" * 10
+    assert the(desk, "b/new")[0] == "delivered"
+    sound(desk)
+
+
+def test_an_adoption_holds_for_that_version_of_the_archives_file_alone(desk):
+    done(desk)
+    brought(desk)
+    adopt(desk)
+    desk.run()
+    desk.hpss.files[f"{SOURCE}/b/new"].written = "2022-01-01T00:00:00"
+    assert the(desk, "b/new")[0] == "changed-since"
+    there(desk, "b/new", b"!" * 10, moment("2022-01-01T00:00:00"))
+    desk.drop("again.json", present="quarantine")
+    desk.run()
+    assert [why["code"] for why in desk.whys("quarantine/syncer").values()] == ["DESTINATION-PRESENT"]
+
+
+def test_what_a_request_has_put_aside_is_adopted_by_it_and_it_ends(desk):
+    path = there(desk, "a/two", b"?" * 200)
+    desk.drop(present="quarantine")
+    desk.run()
+    (key,) = keys(desk)
+    assert the(desk, "a/two", key)[0] == "quarantine"
+    adopted = adopt(desk, key)
+    assert (adopted.requests, adopted.refused) == ([], [])
+    assert [unit.partition(".")[0] for unit in adopted.units] == [key]
+    desk.run()
+    assert desk.tree("quarantine") == []
+    lines = manifest(desk, key)
+    assert (lines["a/two"]["outcome"], lines["a/two"]["adopted_by"]) == ("present", key)
+    assert lines["a/one"]["outcome"] == "delivered"
+    assert the(desk, "a/two", key)[0] == "adopted"
+    assert path.read_bytes() == b"?" * 200
+    later = done(desk, present="quarantine")
+    assert manifest(desk, later)["a/two"]["adopted_by"] == key
+    sound(desk)
+
+
+def test_of_a_unit_only_what_still_agrees_is_adopted_and_the_rest_stays_put_aside(desk):
+    there(desk, "a/one", b"?" * 100)
+    there(desk, "a/two", b"?" * 200)
+    desk.drop(present="quarantine")
+    desk.run()
+    there(desk, "a/two", b"?" * 199)
+    adopt(desk)
+    desk.run()
+    assert kinds(desk) == {"a/one": "adopted", "a/two": "quarantine", "b/three": "delivered"}
+    sound(desk)
+
+
+@pytest.mark.parametrize("change", ["gone", "size", "date"])
+def test_what_does_not_agree_any_more_when_the_syncer_looks_is_not_adopted_and_not_recalled(desk, change):
+    done(desk)
+    path = brought(desk)
+    adopt(desk)
+    if change == "gone":
+        path.unlink()
+    else:
+        there(desk, "b/new", b"?" * (9 if change == "size" else 10), NOON + (change == "date"))
+    desk.hpss.sessions.clear()
+    desk.run()
+    assert [why["code"] for why in desk.whys("quarantine/syncer").values()] == ["ADOPTION-REFUSED"]
+    assert desk.hpss.sessions == []
+    assert the(desk, "b/new")[0] == "quarantine"
+    sound(desk)
+
+
+def test_the_same_size_alone_is_never_adopted_nor_what_we_have_touched_or_what_is_on_its_way(desk):
+    key = done(desk)
+    brought(desk, "b/other")
+    there(desk, "b/other", b"?" * 10, NOON + 1)
+    brought(desk, "b/flight")
+    desk.drop("flight.json", include=["b/flight"], present="recall")
+    desk.run("syncer")
+    remote(desk, "a/two").write_bytes(b"x")
+    there(desk, "a/extra", b"x")
+    done_ = adopt(desk, key)
+    assert (done_.requests, done_.units) == ([], [])
+
+
+def test_of_many_files_several_requests_are_made(desk, monkeypatch):
+    done(desk)
+    for number in range(7):
+        brought(desk, f"b/new{number}")
+    monkeypatch.setattr(adopt_present, "FILES", 3)
+    assert len(adopt(desk).requests) == 3
+    desk.run()
+    assert list(kinds(desk).values()).count("adopted") == 7
+    sound(desk)
+
+
+def test_a_name_that_no_request_can_hold_is_refused_by_name(desk):
+    done(desk)
+    brought(desk, "b/new\nline")
+    brought(desk, "b/odd\udcff")
+    adopted = adopt(desk)
+    assert adopted.requests == []
+    assert len(adopted.refused) == 1
+    assert "control character" in adopted.refused[0]

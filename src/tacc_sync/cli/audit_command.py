@@ -10,8 +10,11 @@ import click
 import msgspec
 
 from tacc_sync.cli.edges import Edges
-from tacc_sync.cli.talk import pass_edges, say, show
+from tacc_sync.cli.request_commands import user
+from tacc_sync.cli.talk import confirm, pass_edges, say, show
+from tacc_sync.operator.adopt_present import Adoption
 from tacc_sync.operator.audit import Audit, Neighbours
+from tacc_sync.operator.hands import hands
 from tacc_sync.operator.words import files, size, table
 from tacc_sync.rules.differences import KINDS, UNEXPLAINED, Found
 
@@ -25,9 +28,11 @@ PULSE_SECONDS = 30.0
 @click.command(short_help="List both archives anew, and explain every difference.")
 @click.argument("what", metavar="REQUEST|PATH")
 @click.option("--all", "everything", is_flag=True, help="Name every file, also those that are as they should be.")
+@click.option("--adopt", is_flag=True, help="Take over what others have brought and agrees in size and date.")
+@click.option("--yes", is_flag=True, help="Do not ask before adopting.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: every difference, then the counts.")
 @pass_edges
-def audit(edges: Edges, what: str, *, everything: bool, as_json: bool) -> int:
+def audit(edges: Edges, what: str, *, everything: bool, adopt: bool, yes: bool, as_json: bool) -> int:
     """Compare the archive with the destination, by names, sizes and times, and with what this workspace knows.
 
     REQUEST is an id, its beginning or a label, PATH a path in HPSS or at the destination. Nothing is recalled, hashed
@@ -37,11 +42,14 @@ def audit(edges: Edges, what: str, *, everything: bool, as_json: bool) -> int:
     Example:
       tacc-sync audit f8c7f5f6d70a
       tacc-sync audit /home/projects/demo/exp/2019 --all
+      tacc-sync audit f8c7f5f6d70a --adopt
     """
     neighbours = Neighbours(edges.hpss, edges.globus, edges.clock, edges.settings, edges.new_scratch())
     audited = Audit(edges.disk, neighbours)
+    adoption = Adoption(neighbours.scratch)
     with _pulsed(edges):
         for found in audited.compare(what):
+            adoption.add(found)
             seen = audited.counts.kinds[found.kind].files
             if not everything and (found.kind in _PLAIN or (seen > SHOWN and not as_json)):
                 continue
@@ -54,7 +62,28 @@ def audit(edges: Edges, what: str, *, everything: bool, as_json: bool) -> int:
         _show_line({"summary": _summary(audited)})
     else:
         _tell(audited, everything=everything)
+    if adopt:
+        _adopt(edges, audited, adoption, yes=yes)
+    elif adoption.amount.files:
+        amount = adoption.amount
+        say(f"{files(amount.files)}, {size(amount.bytes)}: to be taken over with --adopt, if you vouch for them.")
     return 0 if audited.is_fine else 1
+
+
+def _adopt(edges: Edges, audited: Audit, adoption: Adoption, *, yes: bool) -> None:
+    amount = adoption.amount
+    if not amount.files:
+        say("There is nothing to adopt.")
+        return
+    confirm(f"Take over {files(amount.files)}, {size(amount.bytes)}, for whose content nobody vouches?", yes=yes)
+    with hands(edges.disk, edges.clock, edges.host) as home:
+        done = adoption.carry_out(home, audited.request, user())
+    for text in done.refused:
+        say(f"not adopted: {text}")
+    for request in done.requests:
+        say(f"Request {request} waits in inbox: the syncer looks once more, and recalls nothing for it.")
+    for unit in done.units:
+        say(f"{unit} has taken over what was there, and goes on.")
 
 
 def _line(found: Found) -> dict[str, object]:

@@ -49,7 +49,7 @@ class Interval(click.ParamType[float]):
 @click.option("--checksums", default="", metavar="FILE", help="A list as sha512sum writes it, which vouches for files.")
 @click.option(
     "--present",
-    type=click.Choice(["accept", "recall", "quarantine"]),
+    type=click.Choice(["accept", "recall", "quarantine", "adopt"]),
     help="What becomes of a file of which the destination has a copy, not ours, of its size and date [accept].",
 )
 @click.option(
@@ -73,7 +73,7 @@ def submit(
     exclude: tuple[str, ...],
     files_from: str | None,
     checksums: str,
-    present: Literal["accept", "recall", "quarantine"] | None,
+    present: Literal["accept", "recall", "quarantine", "adopt"] | None,
     conflict: Literal["quarantine", "overwrite"] | None,
     priority: int,
     label: str,
@@ -116,7 +116,7 @@ def submit(
             conflict=conflict or "quarantine",
             priority=priority,
             label=label,
-            requested_by=_user() if requested_by is None else requested_by,
+            requested_by=user() if requested_by is None else requested_by,
             created_at=to_iso(edges.clock.now()),
             request_id=edges.host.new_uuid(),
         )
@@ -202,7 +202,8 @@ def _lines(path: str) -> list[str]:
     return found
 
 
-def _user() -> str:
+def user() -> str:
+    """Who types."""
     import getpass  # noqa: PLC0415  seldom needed
 
     with contextlib.suppress(Exception):  # there are hosts on which a user has no name

@@ -106,7 +106,7 @@ class Audit:
     def _extent(self, what: str) -> _Extent:
         if not what.startswith("/"):
             key = key_of(self._disk, what)
-            request = self._request(key)
+            request = self.request(key)
             if request is None:
                 raise _unknown(f"request {key} is not planned yet")
             return self._with_neighbours([Scope(key, request)], [])
@@ -146,11 +146,11 @@ class Audit:
 
     def _planned(self) -> Iterator[tuple[str, Request]]:
         for key in places.finished_keys(self._disk):
-            request = self._request(key)
+            request = self.request(key)
             if request is not None:
                 yield key, request
 
-    def _request(self, key: str) -> Request | None:
+    def request(self, key: str) -> Request | None:
         """A request that is planned, wherever it lies; None when it is not."""
         finished = f"{layout.finished(key)}/request{SUFFIX}"
         for path in (finished, layout.entry(REQUEST_QUEUE, key), *self._held(key), finished):
@@ -238,7 +238,7 @@ class Audit:
             if scope.means(file.path):
                 goes.setdefault(printable(scope.place_of(file.path)), scope.key)
         for place, key in goes.items():
-            facts.add(_line(place, Here(path, file.size, file.written, key)))
+            facts.add(_line(place, Here(path, file.size, file.written, key, path == file.path)))
         if goes:
             return
         holder = next((scope for scope in extent.scopes if scope.holds(file.path)), None)

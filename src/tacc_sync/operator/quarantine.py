@@ -10,7 +10,7 @@ DOCUMENT-BAD), `Fenced`, `OSError`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from tacc_sync.operator import places
@@ -116,6 +116,12 @@ def release(home: Home, entry: Entry, *, quota: int) -> str:
     if entry.kind == "request":
         return _release_request(home, entry)
     return _decide(home, entry, lambda work: second_thoughts.release(work, quota=quota))
+
+
+def adopt(home: Home, entry: Entry, destinations: Collection[str]) -> str:
+    """Take over what lies at these destinations for a unit that was put aside because of it; the queue that it goes
+    to."""
+    return _decide(home, entry, lambda work: second_thoughts.adopt(work, destinations, entry.request))
 
 
 def _decide(home: Home, entry: Entry, decide: Callable[[Work], str]) -> str:

@@ -19,7 +19,7 @@ from tacc_sync.rules.division import Division
 from tacc_sync.rules.documents import Request, Why
 from tacc_sync.rules.faults import Fenced
 from tacc_sync.rules.identity import printable, request_key
-from tacc_sync.rules.presence import Remote
+from tacc_sync.rules.presence import Adopted, Remote
 from tacc_sync.rules.selection import Listed, Selection, There
 from tacc_sync.rules.settings import Destination as DestinationSection
 from tacc_sync.rules.settings import to_collection
@@ -70,7 +70,7 @@ class AlreadyThere:
     def sort_out(self, request: Request, chosen: Selection, part: int) -> None:
         """Take out of a part's selection what is there, and mark what other requests carry, and what is in doubt."""
         remotes = _Remotes(self._destination, self._bench.settings.destination, request.destination, self._go_on)
-        if remotes.are_none() and not self._carried.shelves():
+        if remotes.are_none() and not self._carried.shelves() and request.present != "adopt":
             # A request that is the first there: nothing to compare its files with.
             return
         destination_of = selection.destinations(request)
@@ -84,11 +84,13 @@ class AlreadyThere:
                 chosen.there.append(There(file, known.vouched[destination]))
                 continue
             lender = carried.get(destination)
-            if lender is None and verdict == "present" and request.present == "accept":
-                chosen.there.append(There(file, None))
-                continue
+            if lender is None and verdict == "present":
+                adopted_by = _adopted_by(request, file, known.adopted.get(destination))
+                if adopted_by or request.present == "accept":
+                    chosen.there.append(There(file, None, adopted_by))
+                    continue
             left.append(file)
-            if lender is not None:
+            if lender is not None and request.present != "adopt":
                 self._borrow(chosen, file, lender)
             elif (why := _doubt(request, verdict, destination)) is not None:
                 chosen.doubtful[file.path] = why
@@ -170,7 +172,22 @@ class _Remotes:
         return found
 
 
+def _adopted_by(request: Request, file: Listed, adopted: Adopted | None) -> str:
+    """The key of the request by which the operator has taken over what is there; "" when nobody has, or when this
+    request does not want to hear of it."""
+    if request.present == "recall":
+        return ""
+    if adopted is not None and (adopted.size, adopted.written) == (file.size, file.written):
+        return adopted.request
+    return request_key(request.request_id) if request.present == "adopt" else ""
+
+
 def _doubt(request: Request, verdict: presence.Verdict, destination: str) -> Why | None:
+    if request.present == "adopt":
+        return Why(
+            code="ADOPTION-REFUSED",
+            text=f"what lies at {destination}, if anything, is not of this size and date, or a unit is at work there",
+        )
     if verdict == "conflict" and request.conflict == "quarantine":
         return Why(
             code="DESTINATION-CONFLICT",

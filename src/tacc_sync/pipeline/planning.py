@@ -72,7 +72,14 @@ class Planning:
             file = there.listed
             prepared.there.append(
                 Settled(
-                    file.path, file.size, file.section, file.offset, file.volumes, file.written, vouched=there.vouched
+                    file.path,
+                    file.size,
+                    file.section,
+                    file.offset,
+                    file.volumes,
+                    file.written,
+                    vouched=there.vouched,
+                    adopted_by=there.adopted_by,
                 )
             )
         paths = [file.path for file in chosen.files]

@@ -427,7 +427,9 @@ REMEDIES = {
     "FILE-LARGER-THAN-BUFFER": "raise [buffer] quota and `tacc-sync quarantine release` it, or `abandon` it",
     "NAME-UNSPEAKABLE": "rename the file in HPSS and request it again; `tacc-sync quarantine abandon` gives it up",
     "DESTINATION-CONFLICT": "look at both; `tacc-sync quarantine release` recalls and overwrites, `abandon` gives up",
-    "DESTINATION-PRESENT": "`tacc-sync quarantine release` recalls and overwrites it, `abandon` leaves it as it is",
+    "DESTINATION-PRESENT": "`tacc-sync audit REQUEST --adopt` counts it as there; `quarantine release` recalls and "
+    "overwrites it, `abandon` leaves it as it is",
+    "ADOPTION-REFUSED": "look at both; `tacc-sync quarantine abandon` gives up, `release` recalls and overwrites",
     "DESTINATION-CLAIMED": "when the other request is finished: `tacc-sync quarantine release` overwrites what it left",
     "STRIPE-TOO-WIDE": "ask the site to repack the file; `tacc-sync quarantine abandon` gives this one up",
 }

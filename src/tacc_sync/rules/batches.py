@@ -44,7 +44,7 @@ class Candidate(Struct, array_like=True, gc=False):
 
 @readable
 class Settled(Struct, array_like=True, gc=False):
-    """A file that a request means and that is at the destination already; `vouched` as in `There`."""
+    """A file that a request means and that is at the destination already; `vouched` and `adopted_by` as in `There`."""
 
     path: str
     size: int
@@ -53,6 +53,7 @@ class Settled(Struct, array_like=True, gc=False):
     volumes: tuple[str, ...]
     written: str
     vouched: Vouched | None = None
+    adopted_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _candidate(candidate: Candidate, destination_of: Callable[[str], str]) -> Fi
 
 def _settled(settled: Settled, destination_of: Callable[[str], str]) -> File:
     file = _file(settled, destination_of)
-    file.outcome = "present"
+    file.outcome, file.adopted_by = "present", settled.adopted_by
     if settled.vouched is not None:
         prove(file, settled.vouched)
     return file

@@ -64,6 +64,7 @@ def manifest_lines(work: Work) -> Iterator[dict[str, Any]]:
             "rounds": work.round,
             "mtime": file.mtime,
             "vouched_by": file.vouched_by or None,
+            "adopted_by": file.adopted_by or None,
             "unit": work.unit,
         }
 

@@ -18,11 +18,13 @@ from tacc_sync.rules.documents import File, Work, readable
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.presence import Remote, Vouched
 from tacc_sync.rules.progress import Amount
+from tacc_sync.rules.second_thoughts import PRESENT
 
 # Kinds that need nobody's attention, in the order in which they are shown, and what they mean.
 EXPLAINED = {
     "delivered": "delivered, and as we left it",
     "present": "there with its size and date, accepted by a request; nobody vouches for the content",
+    "adopted": "there with its size and date, taken over by the operator; nobody vouches for the content",
     "missing-here": "gone from the archive since; at the destination as it was left",
     "in-flight": "on its way",
     "quarantine": "in quarantine",
@@ -56,12 +58,14 @@ _PLACES = {
 
 @readable
 class Here(msgspec.Struct, frozen=True, array_like=True, tag="a"):
-    """A file of the archive: bytes, and the date as it prints it. `request` means it."""
+    """A file of the archive: bytes, and the date as it prints it. `request` means it. `is_speakable`: its name can
+    stand in a document as it is."""
 
     source: str
     size: int
     written: str
     request: str
+    is_speakable: bool = True
 
 
 @readable
@@ -89,7 +93,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, tag="w", kw_only=True)
     outcome: str
     mtime: int | None
     delivered_at: str
-    receipt: str
+    adopted_by: str
     borrowed_from: str
     why: str
     tried: bool
@@ -114,7 +118,9 @@ Fact = Here | There | Known | Aside
 
 class Found(NamedTuple):
     """A file and what it is. `place` is its path at the destination, "" when it has none; `path` that in the archive,
-    "" when that is unknown; `size` the archive's, or else the destination's, or else the one that we know."""
+    "" when that is unknown; `size` the archive's, or else the destination's, or else the one that we know.
+    `is_adoptable`: what is there agrees with the archive, and waits for the operator's word. `request` is then one that
+    means it, and `unit` the one in quarantine that has it, if any."""
 
     kind: str
     path: str
@@ -123,6 +129,7 @@ class Found(NamedTuple):
     text: str
     request: str = ""
     unit: str = ""
+    is_adoptable: bool = False
 
 
 @dataclass(slots=True)
@@ -164,7 +171,7 @@ def known_of(work: Work, *, place: str, by: str, ours: Iterable[bool], late: boo
                 outcome=file.outcome,
                 mtime=file.mtime,
                 delivered_at=file.delivered_at,
-                receipt=file.receipt,
+                adopted_by=file.adopted_by,
                 borrowed_from=file.borrowed_from,
                 why=f"{file.why.code}: {file.why.text}" if file.why else "",
                 tried=index in tried,
@@ -210,7 +217,8 @@ class _Case:
             key=lambda each: (bool(each.borrowed_from), not each.ours, each.place == route.QUARANTINE),
             default=None,
         )
-        self._accepted = _first(known, lambda each: each.outcome == "present")
+        present = [each for each in known if each.outcome == "present"]
+        self._accepted = _first(present, lambda each: bool(each.adopted_by)) or _first(present, lambda _each: True)
         self._abandoned = _first(known, lambda each: each.outcome == "abandoned")
         self._is_unproven = any(each.tried and not each.is_vouched for each in known)
         self._in_buffer = any(each.in_buffer for each in known)
@@ -230,13 +238,18 @@ class _Case:
         kind, text, about = self._of_verdict(here, verdict)
         request = about.request if about is not None else here.request
         unit = about.unit if about is not None else ""
-        return Found(kind, here.source, self._place, here.size, text, request, unit)
+        # In quarantine it is the unit's own word that nothing but this is in its way.
+        asks = kind == "quarantine" and about is not None and about.ours and about.why.startswith(f"{PRESENT}:")
+        is_adoptable = verdict == "present" and here.is_speakable and (kind == "unvouched" or asks)
+        return Found(kind, here.source, self._place, here.size, text, request, unit, is_adoptable)
 
     def _of_verdict(self, here: Here, verdict: presence.Verdict) -> tuple[str, str, Known | None]:
         delivery, accepted, abandoned = self._delivery, self._accepted, self._abandoned
         if verdict == "proven" and delivery is not None:
             return "delivered", _delivered(delivery), delivery
         if verdict == "present" and accepted is not None:
+            if accepted.adopted_by:
+                return "adopted", f"the operator has taken it over by request {accepted.adopted_by}", accepted
             return "present", f"request {accepted.request} has accepted what was there", accepted
         if (unsettled := self._unsettled()) is not None:
             return unsettled

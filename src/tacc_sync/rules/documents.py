@@ -113,7 +113,7 @@ class Request(Struct, kw_only=True):
     files: list[str] = []
     pattern_rules: Literal["path", "globset"] = "path"
     checksums: str = ""
-    present: Literal["accept", "recall", "quarantine"] = "accept"
+    present: Literal["accept", "recall", "quarantine", "adopt"] = "accept"
     conflict: Literal["quarantine", "overwrite"] = "quarantine"
     priority: int = 0
     label: str = ""
@@ -157,7 +157,8 @@ class File(Struct, kw_only=True, gc=False):
     operator configured that size and freedom from holes suffice). `retrieved_at` is set while a verified copy lies in
     the buffer, and after delivery. `mtime`: the copy's, in whole epoch seconds, as the transfer keeps it. `checked_at`:
     when that copy, having lain for long, was hashed again and found unchanged. `receipt`: the checksum in Globus'
-    record. `vouched_by`: the request whose delivery proves that it is at the destination. `borrowed_from`: the unit of
+    record. `vouched_by`: the request whose delivery proves that it is at the destination. `adopted_by`: the request
+    by which the operator has taken over what was there. `borrowed_from`: the unit of
     another request that carries it.
     """
 
@@ -182,6 +183,7 @@ class File(Struct, kw_only=True, gc=False):
     receipt: str = ""
     delivered_at: str = ""
     vouched_by: str = ""
+    adopted_by: str = ""
     borrowed_from: str = ""
 
 

@@ -42,6 +42,14 @@ class Vouched:
     receipt: str = ""
 
 
+class Adopted(NamedTuple):
+    """What the operator has taken over at a destination: by which request, of which version of the archive's file."""
+
+    request: str
+    size: int
+    written: str
+
+
 def vouched_by(request: str, file: File) -> Vouched:
     """What a file that `request` has delivered says of its destination."""
     return Vouched(

@@ -6,12 +6,18 @@ called abandoned without its reason. Fails with `WorkFault` RELEASE-HOPELESS, RE
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tacc_sync.rules import completion, patience, route
 from tacc_sync.rules.documents import File, Why, Work
 from tacc_sync.rules.faults import WorkFault
 
 # The next attempt would find the same, whatever the operator mends at our side.
 HOPELESS = frozenset({"NAME-UNSPEAKABLE", "STRIPE-TOO-WIDE"})
+
+
+# A file of the archive's size and date is there, and the request wants the operator to decide.
+PRESENT = "DESTINATION-PRESENT"
 
 
 def has_open_task(work: Work) -> bool:
@@ -60,6 +66,17 @@ def abandon(work: Work, now: float) -> str:
         file.why = file.why or Why(code="ABANDONED", text="given up by the operator", at=patience.to_iso(now))
     work.begun = work.ended
     work.rest_until = ""
+    return route.REAPER_QUEUE
+
+
+def adopt(work: Work, destinations: Collection[str], request: str) -> str:
+    """Take over what lies at these destinations, of files that were put aside because of it; the queue that the unit
+    goes to. What is not among them stays as it is."""
+    for file in work.files:
+        is_there = file.why is not None and file.why.code == PRESENT
+        if file.outcome == "failed" and is_there and file.destination in destinations:
+            file.outcome, file.adopted_by = "present", request
+    # The reaper puts it back into quarantine when it still has to lie there.
     return route.REAPER_QUEUE
 
 

@@ -71,10 +71,11 @@ class Listed(Protocol):
 @dataclass(frozen=True, slots=True)
 class There:
     """A file that need not be carried, and who says so: nobody but the destination's own listing when `vouched` is
-    None."""
+    None. `adopted_by`: the request by which the operator has taken it over."""
 
     listed: Listed
     vouched: Vouched | None
+    adopted_by: str = ""
 
 
 @dataclass(slots=True)

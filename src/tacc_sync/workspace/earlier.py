@@ -18,7 +18,7 @@ from tacc_sync.outside.host.spool import Spool
 from tacc_sync.rules import route
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Work, readable
 from tacc_sync.rules.identity import SUFFIX, THERE, is_key
-from tacc_sync.rules.presence import Vouched, vouched_by
+from tacc_sync.rules.presence import Adopted, Vouched, vouched_by
 from tacc_sync.rules.route import FINISHED, REQUEST_QUEUE
 from tacc_sync.rules.validity import is_within
 from tacc_sync.workspace import layout, queues
@@ -30,18 +30,21 @@ PART_LINES = 20_000
 
 @dataclass(slots=True)
 class Earlier:
-    """Of destinations: what was delivered there last, and where a task was at work of which nothing is proven."""
+    """Of destinations: what was delivered there last, what was adopted there, and where a task was at work of which
+    nothing is proven."""
 
     vouched: dict[str, Vouched] = field(default_factory=dict)
+    adopted: dict[str, Adopted] = field(default_factory=dict)
     unproven: set[str] = field(default_factory=set)
 
 
 @readable
 class Delivery(Struct, array_like=True, gc=False):
-    """What a finished unit says of a destination: delivered (`vouched`), or that a task was at work there."""
+    """What a finished unit says of a destination: delivered (`vouched`), adopted, or that a task was at work there."""
 
     destination: str
     vouched: Vouched | None = None
+    adopted: Adopted | None = None
 
 
 class Carried(NamedTuple):
@@ -61,13 +64,18 @@ _decoder = msgspec.json.Decoder(Carried)
 
 def finished_units(disk: Disk, root: str) -> list[tuple[str, str]]:
     """The key and the id of each unit that is finished and whose request is about destinations below, or above, `root`;
-    those that had nothing to carry left out."""
+    those that had nothing to carry, and have adopted nothing, left out."""
     found: list[tuple[str, str]] = []
     for key in sorted(name for name in disk.names(FINISHED) if is_key(name)):
         place = disk.status(layout.finished(key))
-        if place is not None and place.kind == "directory" and _may_overlap(disk, key, root):
-            units = queues.units(disk, layout.finished(key))
-            found += [(key, unit.unit) for unit in units if unit.tape != THERE]
+        if place is None or place.kind != "directory":
+            continue
+        request = _request(disk, key)
+        if request is not None and not _may_overlap(request, root):
+            continue
+        units = queues.units(disk, layout.finished(key))
+        has_adopted = request is None or request.present == "adopt"
+        found += [(key, unit.unit) for unit in units if unit.tape != THERE or has_adopted]
     return found
 
 
@@ -85,6 +93,8 @@ def _of_unit(disk: Disk, key: str, unit: str) -> Iterator[Delivery]:
     for index, file in enumerate(work.files):
         if file.outcome == "delivered" and route.may_free(file):
             yield Delivery(file.destination, vouched_by(key, file))
+        elif file.outcome == "present" and file.adopted_by:
+            yield Delivery(file.destination, adopted=Adopted(file.adopted_by, file.size, file.written))
         elif any(index in task.items for task in work.tasks):
             yield Delivery(file.destination)
 
@@ -95,6 +105,9 @@ def of_these(deliveries: Iterable[Delivery], wanted: Container[str]) -> Earlier:
     for delivery in deliveries:
         if delivery.destination not in wanted:
             continue
+        if delivery.adopted is not None:
+            earlier.adopted[delivery.destination] = delivery.adopted
+            continue
         if delivery.vouched is None:
             earlier.unproven.add(delivery.destination)
             continue
@@ -104,17 +117,17 @@ def of_these(deliveries: Iterable[Delivery], wanted: Container[str]) -> Earlier:
     return earlier
 
 
-def _may_overlap(disk: Disk, key: str, root: str) -> bool:
-    request: Request | None = None
+def _request(disk: Disk, key: str) -> Request | None:
+    """A planned request; None when somebody holds it just now."""
     for path in (f"{layout.finished(key)}/request{SUFFIX}", layout.entry(REQUEST_QUEUE, key)):
         try:
-            request = queues.read_request(disk, path)
-            break
+            return queues.read_request(disk, path)
         except (FileNotFoundError, BadDocument, NewerDocument):
             continue
-    if request is None:
-        # Somebody holds it just now.
-        return True
+    return None
+
+
+def _may_overlap(request: Request, root: str) -> bool:
     theirs = request.destination.rstrip("/") or "/"
     return theirs == root or is_within(theirs, root) or is_within(root, theirs)
 
