@@ -39,6 +39,7 @@ COMMANDS = {
     "sign": "certificate_commands",
     "history": "history_commands",
     "export": "history_commands",
+    "simulate": "simulate_command",
     "testbed": "testbed_commands",
 }
 SIGPIPE_EXIT = 141

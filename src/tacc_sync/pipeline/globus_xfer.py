@@ -54,6 +54,8 @@ class GlobusXfer:
         self._vigils: dict[str, Vigil] = {}
         self._next_look: dict[str, float] = {}
         self._said: dict[str, Waits] = {}
+        # When a unit was first seen to wait for a slot.
+        self._since: dict[str, float] = {}
         self._priorities = Priorities(bench.disk)
         self._refusals, self._failures = failing.Streak(), failing.Streak()
 
@@ -101,9 +103,12 @@ class GlobusXfer:
             rests = queues.rests(disk)
             now = home.clock.now()
             waiting = [unit for unit in queues.units(disk, route.GLOBUS_QUEUE) if unit.unit not in slots]
+            # Who came first goes first, as far as we have seen it: what a tape's name is must not decide who waits.
+            known = self._since
+            self._since = {unit.unit: known.get(unit.unit, now) for unit in waiting}
             ready = sorted(
                 (unit for unit in waiting if rests.get(unit.unit, 0.0) <= now),
-                key=lambda unit: (-self._priorities.of(unit.request), unit),
+                key=lambda unit: (-self._priorities.of(unit.request), self._since[unit.unit], unit),
             )
             if not ready:
                 due = min((rests[unit.unit] for unit in waiting), default=None)

@@ -6,6 +6,7 @@ that it can be joined to a directory; the same request, tape and place always gi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -97,8 +98,10 @@ def parse_unit(name: str) -> UnitName | None:
     return UnitName(name, match["request"], match["tape"], int(match["seq"]), int(match["bytes"]))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def parse_entry(entry: str) -> UnitName | None:
-    """The unit of a file name in a queue; None when it is no unit's."""
+    """The unit of a file name in a queue; None when it is no unit's. Queues are listed again and again: what a name
+    says is remembered."""
     return parse_unit(entry.removesuffix(SUFFIX)) if entry.endswith(SUFFIX) else None
 
 

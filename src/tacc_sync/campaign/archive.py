@@ -1,0 +1,329 @@
+"""The simulated archive: drives, cartridges, and sessions that read files into the buffer.
+
+A cartridge is in one drive at most, a drive serves one session at a time. What nobody uses any more is dismounted after
+a time, or as soon as a drive is needed. Times are seconds since the simulation began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tacc_sync.campaign.catalogues import Catalogue
+from tacc_sync.campaign.kernel import Kernel, SimBell
+from tacc_sync.campaign.memory_disk import Copy, MemoryDisk
+from tacc_sync.campaign.tape_model import Geometries
+from tacc_sync.campaign.weather import Weather
+from tacc_sync.outside.host.spool import Spool
+from tacc_sync.outside.hpss.interface import ArchiveHash, Fetch, Fetched, Hpss, ListedFile, Listing, Session
+from tacc_sync.rules.faults import WorldFault
+
+AWAY = ("HPSS-AWAY", "maintenance (simulated)")
+BROKEN = ("HPSS-SESSION-BROKEN", "the drive has failed (simulated)")
+
+
+class _Ended(Exception):
+    """A session ends early: the code and the text of its trouble."""
+
+    def __init__(self, trouble: tuple[str, str]) -> None:
+        super().__init__(trouble)
+        self.trouble = trouble
+
+
+@dataclass(slots=True, eq=False)
+class Drive:
+    """A drive. `cartridge` "" when it is empty; `free_at`: when the robot has done with it."""
+
+    number: int
+    life: float
+    cartridge: str = ""
+    at: float = 0.0
+    held: bool = False
+    idle_since: float = 0.0
+    free_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the drives have done: mounts, seconds with a cartridge in use, seconds of reading, bytes read in vain."""
+
+    mounts: int = 0
+    busy: float = 0.0
+    reading: float = 0.0
+    wasted_bytes: int = 0
+    sessions: int = 0
+    drives_away: float = 0.0
+    contentions: int = 0
+
+
+class Library:
+    """The robot and its drives."""
+
+    def __init__(
+        self, kernel: Kernel, geometries: Geometries, weather: Weather, drives: int, idle_dismount: float
+    ) -> None:
+        self.kernel, self.geometries, self.weather = kernel, geometries, weather
+        self.figures = Figures()
+        self._idle_dismount = idle_dismount
+        self.drives = [Drive(number, weather.life_of_drive()) for number in range(drives)]
+        # Cartridges on their way back to the shelf, and until when.
+        self._away: dict[str, float] = {}
+        self._waiting: list[SimBell] = []
+        self._repairs: list[tuple[float, float]] = []
+
+    def take(self, label: str, mine: Drive | None) -> Drive:
+        """The drive with this cartridge, for one session; `mine` is the drive that it holds and lets go of."""
+        while True:
+            self._dismount_idle()
+            found = next((drive for drive in self.drives if drive.cartridge == label), None)
+            if found is not None and (found is mine or not found.held):
+                if found is not mine and mine is not None:
+                    self.give(mine)
+                found.held = True
+                return found
+            if found is not None:
+                self.figures.contentions += 1
+            elif (back := self._away.get(label, 0.0)) > self.kernel.now:
+                self.until(back)
+                continue
+            else:
+                chosen = mine or self._some_drive()
+                if chosen is not None:
+                    return self._mount(chosen, label)
+            if mine is not None:
+                self.give(mine)
+                mine = None
+            bell = SimBell(self.kernel)
+            self._waiting.append(bell)
+            outage = self.weather.next_outage(self.kernel.now)
+            if not self.kernel.wait(bell, None if outage == float("inf") else outage):
+                self._waiting.remove(bell)
+                raise _Ended(AWAY)
+
+    def close(self) -> Figures:
+        """The campaign is over: its figures."""
+        now = self.kernel.now
+        self.figures.drives_away = sum(max(0.0, min(now, over) - begun) for begun, over in self._repairs)
+        return self.figures
+
+    def give(self, drive: Drive) -> None:
+        """A session needs this drive no more."""
+        drive.held, drive.idle_since = False, self.kernel.now
+        self._call_next()
+
+    def use(self, drive: Drive, seconds: float) -> None:
+        """A drive works for so long; the session ends when it fails meanwhile."""
+        now = self.kernel.now
+        if seconds >= drive.life:
+            self.until(now + drive.life)
+            self.figures.busy += drive.life
+            self._break(drive)
+            raise _Ended(BROKEN)
+        try:
+            self.until(now + seconds)
+        finally:
+            done = self.kernel.now - now
+            drive.life -= done
+            self.figures.busy += done
+
+    def until(self, when: float) -> None:
+        """Wait; the session ends when maintenance begins."""
+        outage = self.weather.next_outage(self.kernel.now)
+        if outage < when:
+            self.kernel.sleep_until(outage)
+            raise _Ended(AWAY)
+        self.kernel.sleep_until(when)
+
+    def empty(self, drive: Drive) -> None:
+        """Maintenance has begun: the drive is empty afterwards."""
+        self._away.pop(drive.cartridge, None)
+        drive.cartridge, drive.held = "", False
+        drive.free_at = max(drive.free_at, self.weather.down_until(self.kernel.now))
+        self._call_next()
+
+    # --- inside
+
+    def _call_next(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0).ring()
+
+    def _break(self, drive: Drive) -> None:
+        now, repair = self.kernel.now, self.weather.repair
+        self._repairs.append((now, now + repair))
+        self._away[drive.cartridge] = now + 3600.0
+        drive.cartridge, drive.held, drive.free_at = "", False, now + repair
+        drive.life = self.weather.life_of_drive()
+        self.kernel.at(now + repair, self._call_next)
+
+    def _dismount_idle(self) -> None:
+        now = self.kernel.now
+        for drive in self.drives:
+            if drive.held or not drive.cartridge:
+                continue
+            outage = self.weather.next_outage(drive.idle_since)
+            if outage <= now:
+                drive.cartridge, drive.free_at = "", self.weather.down_until(outage)
+            elif drive.idle_since + self._idle_dismount <= now:
+                self._unload(drive, drive.idle_since + self._idle_dismount)
+
+    def _unload(self, drive: Drive, when: float) -> None:
+        seconds = self.geometries.of(drive.cartridge).unload(drive.at)
+        self.figures.busy += seconds
+        self._away[drive.cartridge] = drive.free_at = when + seconds
+        drive.cartridge = ""
+
+    def _some_drive(self) -> Drive | None:
+        """The drive that is ready soonest; one in repair only when there is no other."""
+        now = self.kernel.now
+        empty = [d for d in self.drives if not d.held and not d.cartridge and d.free_at < now + 600.0]
+        if empty:
+            return min(empty, key=lambda drive: drive.free_at)
+        idle = [d for d in self.drives if not d.held and d.cartridge]
+        return min(idle, key=lambda drive: drive.idle_since) if idle else None
+
+    def _mount(self, drive: Drive, label: str) -> Drive:
+        kernel = self.kernel
+        try:
+            if drive.cartridge:
+                self._unload(drive, kernel.now)
+            drive.held, drive.cartridge, drive.at = True, label, 0.0
+            if drive.free_at > kernel.now:
+                self.until(drive.free_at)
+            self.figures.mounts += 1
+            self.use(drive, self.geometries.medium.mount)
+        except _Ended as ended:
+            if ended.trouble is AWAY:
+                self.empty(drive)
+            raise
+        return drive
+
+
+class SimHpss:
+    """HPSS of a simulation: the same catalogue for all workers."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        library: Library,
+        buffer: MemoryDisk,
+        *,
+        session_start: float,
+        arriving: Callable[[int], None],
+    ) -> None:
+        """`session_start`: seconds from the start of hsi until it asks for its first file. `arriving` is told of bytes
+        that begin to arrive, and (negative) of those that lie in the buffer as a file, or have been given up."""
+        self._catalogue, self._library, self._buffer = catalogue, library, buffer
+        self._session_start = session_start
+        self._arriving = arriving
+        self._sizes = {file.path: file.size for file in catalogue.files}
+        self._failed: set[str] = set()
+
+    def check_up(self) -> None:
+        if self._library.weather.down_until(self._library.kernel.now):
+            raise WorldFault(*AWAY)
+
+    def list_trees(self, roots: Sequence[str]) -> Listing:
+        self.check_up()
+        return Listing(Spool(ListedFile, (file for file in self._catalogue.files if _is_below(file, roots))))
+
+    def list_files(self, paths: Sequence[str]) -> Listing:
+        self.check_up()
+        wanted = set(paths)
+        return Listing(Spool(ListedFile, (file for file in self._catalogue.files if file.path in wanted)))
+
+    def hashes(self, paths: Iterable[str]) -> dict[str, ArchiveHash | None]:
+        # As at a site that keeps none: its own line for each file is the proof.
+        return dict.fromkeys(paths)
+
+    def get(
+        self,
+        fetches: Sequence[Fetch],
+        *,
+        session_name: str,  # noqa: ARG002  for people
+        may_go_on: Callable[[], bool] = lambda: True,
+        on_fetched: Callable[[int], None] = lambda _index: None,
+    ) -> Session:
+        library, fetched = self._library, []
+        library.figures.sessions += 1
+        reader = _Reader(library)
+        trouble: tuple[str, str] | None = None
+        root = self._buffer.root + "/"
+        try:
+            library.until(library.kernel.now + self._session_start)
+            for number, fetch in enumerate(fetches):
+                if not may_go_on():
+                    raise _Ended(("STOPPED", "stopped by its worker"))
+                error = self._fetch(reader, fetch.hpss_path, fetch.local_path.removeprefix(root))
+                fetched.append(Fetched(None if error else self._sizes[fetch.hpss_path], error))
+                on_fetched(number)
+        except _Ended as ended:
+            trouble = ended.trouble
+        reader.leave(trouble)
+        fetched += [Fetched(None, "")] * (len(fetches) - len(fetched))
+        return Session(fetched, 0 if trouble is None else 1, trouble, [])
+
+    def _fetch(self, reader: _Reader, path: str, local: str) -> str:
+        """Read one file; the error that hsi prints, "" when there is none."""
+        figures, size = self._library.figures, self._sizes[path]
+        fails = path not in self._failed and self._library.weather.fails_once(path)
+        self._arriving(size)
+        done = 0
+        try:
+            for extent in self._catalogue.extents[path]:
+                end = extent.start + (extent.end - extent.start) // 2 if fails else extent.end
+                reader.read(extent.cartridge, extent.start, end)
+                done += end - extent.start
+                if fails:
+                    self._failed.add(path)
+                    figures.wasted_bytes += done
+                    return "get: error -5: the tape could not be read (simulated)"
+        except _Ended:
+            figures.wasted_bytes += done
+            raise
+        finally:
+            self._arriving(-size)
+        self._buffer.place(local, Copy(size, path))
+        return ""
+
+
+class _Reader:
+    """One session and the drive that it holds."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._drive: Drive | None = None
+
+    def read(self, label: str, start: int, end: int) -> None:
+        """Read a part of a cartridge, mounting it where that is needed."""
+        library = self._library
+        mine, self._drive = self._drive, None
+        drive = self._drive = library.take(label, mine)
+        geometry = library.geometries.of(label)
+        reading = geometry.read(start, end)
+        begun, locating = library.kernel.now, geometry.locate(drive.at, start)
+        try:
+            library.use(drive, locating + reading)
+        except _Ended:
+            read = max(0.0, library.kernel.now - begun - locating) / reading
+            library.figures.wasted_bytes += round(read * (end - start))
+            raise
+        library.figures.reading += reading
+        drive.at = end
+
+    def leave(self, trouble: tuple[str, str] | None) -> None:
+        """The session is over."""
+        drive, self._drive = self._drive, None
+        if drive is None or not drive.held:
+            # None was needed; or it has failed, or was taken away before it was ours.
+            return
+        if trouble is AWAY:
+            self._library.empty(drive)
+        else:
+            self._library.give(drive)
+
+
+def _is_below(file: ListedFile, roots: Sequence[str]) -> bool:
+    return any(file.path == root or file.path.startswith(root.rstrip("/") + "/") for root in roots)
+
+
+_HPSS: type[Hpss] = SimHpss
