@@ -207,6 +207,9 @@ class SimGlobus:
         # Nothing of the request is at the destination before.
         raise NoSuchDirectory
 
+    def entries(self, collection: str, path: str) -> Iterator[RemoteEntry]:
+        return iter(self.listing(collection, path))
+
     def collection(self, collection_id: str) -> Collection:
         return Collection(collection_id, "simulated", "GCSv5_mapped_collection", False, False, False)
 
