@@ -33,11 +33,13 @@ ENVIRONMENT: tuple[tuple[str, str, str], ...] = (
     ("GLOBUS_DEST_ENDPOINT", "globus", "destination_collection"),
     ("GLOBUS_SOURCE_COLLECTION_ID", "globus", "source_collection"),
     ("GLOBUS_DEST_COLLECTION_ID", "globus", "destination_collection"),
+    ("FILE_CATALOG_REST_URL", "catalog", "url"),
+    ("FILE_CATALOG_CLIENT_ID", "catalog", "client_id"),
     ("HSI_BASE_PATH", "legacy", "hpss_base_path"),
     ("HPSS_BASE_PATH", "legacy", "hpss_base_path"),
     ("TACC_BASE_PATH", "legacy", "tacc_base_path"),
 )
-SECRETS = ("GLOBUS_CLIENT_SECRET",)
+SECRETS = ("GLOBUS_CLIENT_SECRET", "FILE_CATALOG_CLIENT_SECRET")
 
 SIZES = {("buffer", "quota"), ("units", "bytes")}
 TIMES = {
@@ -48,6 +50,7 @@ TIMES = {
     *(("lease", key) for key in ("beat", "lease", "grace", "turn")),
     *(("run", key) for key in ("poll", "stand_down", "settle", "overtaking")),
     ("skip", "listing_age"),
+    ("catalog", "timeout"),
 }
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("hsi", "unhashed"): ("line", "size"),
@@ -58,6 +61,7 @@ CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kKMGTPE]?)(?P<binary>i?)B?")
 _TIME = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|min|m|h|d|w)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+_URL = re.compile(r"(https://[^\s/@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)(/\S*)?")
 LONGEST = 1e12
 _SECONDS = {
     None: 1.0,
@@ -227,6 +231,12 @@ def _check(settings: Settings) -> None:
             settings.globus.external_checksum not in {"", AUTO, *COMPUTABLE},
             f"globus.external_checksum must be empty, auto or one of {', '.join(sorted(COMPUTABLE))}",
         ),
+        (settings.catalog.page < 1, "catalog.page must be at least 1"),
+        (settings.catalog.timeout <= 0, "catalog.timeout must be more than nothing"),
+        *(
+            (bool(value) and not _is_safe(value), f"catalog.{key} must begin with https:// (http:// on this host only)")
+            for key, value in (("url", settings.catalog.url), ("token_url", settings.catalog.token_url))
+        ),
         (not settings.destination.path_prefix.startswith("/"), "destination.path_prefix must begin with /"),
         (
             not settings.destination.globus_prefix.startswith("/"),
@@ -236,6 +246,11 @@ def _check(settings: Settings) -> None:
     for is_wrong, text in wrong:
         if is_wrong:
             raise _bad(text, "correct it in tacc-sync.toml or in the environment")
+
+
+def _is_safe(url: str) -> bool:
+    # A secret, or a token, goes there.
+    return _URL.fullmatch(url) is not None
 
 
 def _bad(text: str, remedy: str) -> OperatorFault:
@@ -296,6 +311,14 @@ TEMPLATE = """\
 # A work unit is a batch of files of one tape, at most so large.
 # bytes = "1TB"
 # files = 2000
+
+[catalog]
+# A file catalog whose hashes must hold; its secret belongs into FILE_CATALOG_CLIENT_SECRET. [FILE_CATALOG_REST_URL]
+# url = "https://file-catalog.icecube.wisc.edu"
+# token_url = "https://keycloak.icecube.wisc.edu/auth/realms/IceCube/protocol/openid-connect/token"
+
+# [FILE_CATALOG_CLIENT_ID]
+# client_id = "long-term-archive"
 
 [legacy]
 # For requests of the earlier tacc-sync. [HPSS_BASE_PATH]

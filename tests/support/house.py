@@ -32,6 +32,7 @@ class House:
     host: FakeHost = field(default_factory=FakeHost)
     hpss: FakeHpss = field(default_factory=FakeHpss)
     events: list[tuple[str, dict]] = field(default_factory=list)
+    vouchers: list = field(default_factory=lambda: [ListedChecksums()])
 
     def __post_init__(self):
         for name in ("ws", "nersc/buffer", "tacc"):
@@ -58,7 +59,7 @@ class House:
     def component(self, name, host=None):
         bench = self.bench(name, host)
         return {
-            "syncer": lambda: Syncer(bench, self.hpss, self.globus, [ListedChecksums()]),
+            "syncer": lambda: Syncer(bench, self.hpss, self.globus, self.vouchers),
             "retriever": lambda: Retriever(bench, self.hpss),
             "globus_xfer": lambda: GlobusXfer(bench, self.globus),
             "reaper": lambda: Reaper(bench),

@@ -109,6 +109,31 @@ def test_a_usage_error_is_64(capsys):
     assert "SECTION.KEY=VALUE" in fails(capsys, "--set", "quota=5", "status", code=64)
 
 
+@pytest.mark.parametrize("key", ["url", "token_url"])
+@pytest.mark.parametrize(
+    ("address", "is_safe"),
+    [
+        ("https://catalog.example.org", True),
+        ("https://catalog.example.org:8443/x", True),
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost/x", True),
+        ("http://catalog.example.org", False),
+        ("http://localhost.example.org", False),
+        ("http://127.0.0.1@example.org", False),
+        ("https://me:secret@example.org", False),
+        ("ftp://catalog.example.org", False),
+        ("https://", False),
+        ("catalog.example.org", False),
+    ],
+)
+def test_a_secret_goes_nowhere_in_the_clear(capsys, desk, key, address, is_safe):
+    words = ["--set", f"catalog.{key}={address}", "status"]
+    if is_safe:
+        desk.cli(capsys, *words)
+    else:
+        assert f"catalog.{key}" in fails(capsys, "--workspace", desk.disk.root, *words, code=78)
+
+
 def test_no_workspace_is_named(capsys):
     err = fails(capsys, "status", code=78)
     assert err.startswith("tacc-sync: WORKSPACE-MISSING: ")
@@ -178,7 +203,7 @@ def test_each_line_of_the_template_can_be_uncommented():
 
     text = re.sub(r"^# (\w+ = .*)$", r"\1", config.TEMPLATE, flags=re.MULTILINE)
     origin = config.load(text.encode(), "template", {}, {}).origin
-    assert len(origin) == sum(line.startswith("# ") and " = " in line for line in config.TEMPLATE.splitlines()) == 18
+    assert len(origin) == sum(line.startswith("# ") and " = " in line for line in config.TEMPLATE.splitlines()) == 21
 
 
 def test_config_show_tells_where_each_value_came_from_and_no_secret(capsys, desk, monkeypatch):

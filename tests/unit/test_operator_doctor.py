@@ -226,3 +226,21 @@ def test_what_is_remembered_and_unreadable_is_as_if_it_were_not(scratch, content
     assert sent_along(scratch) == {None}
     examined(scratch)
     assert remembered(scratch)["understood"] == ["sha512"]
+
+
+class Silent:
+    def try_out(self):
+        raise WorldFault("CATALOG-AWAY", "nobody answers", "wait")
+
+
+class Answering:
+    def try_out(self):
+        return "https://catalog answers"
+
+
+def test_a_file_catalog_is_asked_when_there_is_one(desk):
+    assert "file catalog" not in examined(desk)[0]
+    probes, code = examined(desk, catalog=Answering)
+    assert (probes["file catalog"].state, probes["file catalog"].text, code) == ("ok", "https://catalog answers", 0)
+    probes, code = examined(desk, catalog=Silent)
+    assert (probes["file catalog"].code, code) == ("CATALOG-AWAY", 75)

@@ -1,17 +1,23 @@
-"""Lists of checksums: read as coreutils writes them, or refused by the line; and held against each copy."""
+"""Who else vouches. Lists of checksums: read as coreutils writes them, or refused by the line; and held against each copy.
+A file catalog: asked, and held against each copy too."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 
 import pytest
+from catalog_site import CatalogSite
 from house import SOURCE, House
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tacc_sync.rules.faults import WorkFault
+from tacc_sync.outside.checksums.catalog import FileCatalog
+from tacc_sync.outside.checksums.catalog_service import CatalogService, Client
+from tacc_sync.pipeline.step import Moved
+from tacc_sync.rules.faults import OperatorFault, WorkFault, WorldFault
 from tacc_sync.rules.vouching import entries, vouched
 
 NAMES = st.text(st.sampled_from("ab \\\n\r()*=-é\udcff\u2028"), min_size=1, max_size=12).filter(
@@ -139,3 +145,90 @@ def test_a_list_that_cannot_be_used_puts_its_request_into_quarantine(house, kind
     (why,) = house.whys("quarantine/syncer").values()
     assert why["code"] == "CHECKSUM-LIST-BAD"
     assert house.tree("hpss_queue") == []
+
+
+# --- a catalog ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site():
+    with CatalogSite() as site:
+        yield site
+
+
+def ask(house, site, secret=CatalogSite.secret):
+    client = Client(f"{site.url}/token", site.client_id, secret)
+    service = CatalogService(site.url, client, house.clock, timeout=20)
+    house.vouchers.append(FileCatalog(service, site="NERSC", page=1000))
+
+
+def sums(content):
+    return hashlib.sha512(content).hexdigest()
+
+
+def test_manifest_and_certificate_name_each_who_vouches(house, site):
+    ask(house, site)
+    house.archive("unknown", b"?", hash=None)
+    site.add(f"{SOURCE}/hashed", sums(b"hashed" * 100))
+    site.add(f"{SOURCE}/bare", sums(b"bare" * 100))
+    drop(house, hashed=b"hashed" * 100)
+    house.run()
+    (manifest,) = (house.root / "ws/finished").glob("*/manifest.jsonl")
+    vouched = {line["source"].rpartition("/")[2]: line["vouched"] for line in map(json.loads, manifest.open())}
+    assert vouched == {
+        "hashed": {"sha512": ["list", "catalog", "buffer"], "md5": ["archive", "buffer", "destination"]},
+        "bare": {"sha512": ["catalog", "buffer"], "md5": ["buffer", "destination"]},
+        "unknown": {"sha512": ["buffer"], "md5": ["buffer", "destination"]},
+    }
+    certificate = json.loads((manifest.parent / "certificate.json").read_bytes())
+    assert certificate["vouched"] == {
+        "archive list catalog buffer destination": 1, "catalog buffer destination": 1, "buffer destination": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["hashed", "bare"])
+def test_a_file_that_differs_from_the_catalog_is_not_delivered(house, site, name):
+    ask(house, site)
+    truth = {"hashed": b"hashed" * 100, "bare": b"bare" * 100}
+    for each, content in truth.items():
+        site.add(f"{SOURCE}/{each}", sums(b"another" if each == name else content))
+    house.drop()
+    house.run()
+    assert list(house.delivered()) == [other for other in truth if other != name]
+    (work,) = house.documents("quarantine/retriever").values()
+    (why,) = [file["why"] for file in work["files"] if file["path"] == f"{SOURCE}/{name}"]
+    assert why["code"] == "CHECKSUM-DIFFERS"
+    assert "the catalog" in why["text"]
+
+
+def test_while_the_catalog_is_away_the_request_rests_and_is_planned_when_it_is_back(house, site):
+    ask(house, site)
+    house.drop()
+    syncer = house.component("syncer")
+    site.faults.extend([503] * 100)
+    assert isinstance(syncer.step(), Moved)
+    with pytest.raises(WorldFault, match="503"):
+        syncer.step()
+    assert (len(house.documents("inbox")), house.tree("hpss_queue"), house.tree("quarantine")) == (1, [], [])
+    site.faults.clear()
+    house.clock.time += 3600
+    house.run()
+    assert len(house.delivered()) == 2
+
+
+def test_a_catalog_that_does_not_let_us_in_is_the_operators(house, site):
+    ask(house, site, secret="wrong")
+    house.drop()
+    with pytest.raises(OperatorFault, match="does not take our client id"):
+        house.component("syncer").step()
+    assert house.tree("quarantine") == []
+
+
+def test_what_is_there_already_is_not_asked_for(house, site):
+    ask(house, site)
+    house.drop()
+    house.run()
+    asked = len(site.of("get"))
+    house.drop("again.json")
+    house.run()
+    assert len(site.of("get")) == asked

@@ -32,6 +32,7 @@ def doctor(edges: Edges, *, as_json: bool) -> int:
         buffer=lambda: edges.buffer,
         hpss=lambda: edges.hpss,
         globus=lambda: edges.globus,
+        catalog=lambda: edges.catalog,
         mtime=lambda path: Path(path).stat().st_mtime,
     )
     probes: list[Probe] = []

@@ -26,6 +26,8 @@ from tacc_sync.workspace.posix_disk import PosixDisk
 
 if TYPE_CHECKING:
     from tacc_sync.config import Configuration
+    from tacc_sync.outside.checksums.catalog import FileCatalog
+    from tacc_sync.outside.checksums.interface import Voucher
     from tacc_sync.outside.clock.interface import Clock
     from tacc_sync.outside.globus.interface import Globus
     from tacc_sync.outside.globus.login import Credentials, UserLogin
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from tacc_sync.rules.settings import Settings
 
 WORKSPACE = "TACC_SYNC_WORK_ROOT"
+CATALOG_SECRET = "FILE_CATALOG_CLIENT_SECRET"  # noqa: S105  the variable's name
 SECRET = "GLOBUS_CLIENT_SECRET"  # noqa: S105  the variable's name
 
 USES_HPSS = frozenset({"syncer", "retriever"})
@@ -224,6 +227,37 @@ class Edges:
         base = self._environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
         return Path(base) / "tacc-sync" / "tokens.json"
 
+    @cached_property
+    def catalog(self) -> FileCatalog | None:
+        """The file catalog, when one is configured."""
+        section = self.settings.catalog
+        if not section.url:
+            return None
+        from tacc_sync.outside.checksums.catalog import FileCatalog
+        from tacc_sync.outside.checksums.catalog_service import CatalogService, Client
+
+        secret = ""
+        if section.token_url:
+            secret = self._environment.get(CATALOG_SECRET) or _secret_in(section.client_secret_file)
+            if not section.client_id or not secret:
+                missing = "id (`catalog.client_id`)" if not section.client_id else "secret"
+                raise OperatorFault(
+                    "CATALOG-CREDENTIALS",
+                    f"{section.url} asks for a client's id and secret (`catalog.token_url`), and there is no {missing}",
+                    f"set FILE_CATALOG_CLIENT_ID and {CATALOG_SECRET} (or `client_secret_file` in [catalog])",
+                    EX_NOPERM,
+                )
+        client = Client(section.token_url, section.client_id, secret)
+        service = CatalogService(section.url, client, self.clock, timeout=section.timeout)
+        return FileCatalog(service, site=section.site, page=section.page)
+
+    @property
+    def vouchers(self) -> list[Voucher]:
+        """Who else vouches for files."""
+        from tacc_sync.outside.checksums.listed import ListedChecksums
+
+        return [ListedChecksums(), *([self.catalog] if self.catalog is not None else [])]
+
     @property
     def has_secret(self) -> bool:
         """Is a client's secret in the environment?"""
@@ -245,11 +279,25 @@ class Edges:
             assert self.credentials
         if USES_HPSS.intersection(components):
             assert self.hpss
+        if "syncer" in components:
+            assert self.vouchers
 
     @staticmethod
     def new_scratch() -> str:
         """A directory of this process's own, which goes when it ends."""
         return _scratch()
+
+
+def _secret_in(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        text = f"the secret in {path} cannot be read: {error}"
+        raise OperatorFault(
+            "CATALOG-CREDENTIALS", text, "correct `client_secret_file` in [catalog]", EX_NOPERM
+        ) from None
 
 
 def _scratch() -> str:

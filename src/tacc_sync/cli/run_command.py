@@ -105,7 +105,6 @@ def _seconds(length: str | None) -> float | None:
 
 
 def _factories(edges: Edges, wanted: tuple[str, ...]) -> dict[str, Factory]:
-    from tacc_sync.outside.checksums.listed import ListedChecksums
     from tacc_sync.pipeline import hashing
     from tacc_sync.pipeline.finisher import Finisher
     from tacc_sync.pipeline.globus_xfer import GlobusXfer
@@ -116,7 +115,7 @@ def _factories(edges: Edges, wanted: tuple[str, ...]) -> dict[str, Factory]:
 
     streak = Streak()
     executor = hashing.threads(edges.settings.hsi.hashing or len(os.sched_getaffinity(0)))
-    vouchers = [ListedChecksums()]
+    vouchers = edges.vouchers
     running_since = edges.clock.now()
     factories: dict[str, Factory] = {
         "syncer": lambda bench: Syncer(bench, edges.hpss, edges.globus if edges.looks_first else None, vouchers),

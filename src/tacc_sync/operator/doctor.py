@@ -15,6 +15,7 @@ from typing import Literal
 from tacc_sync.operator import checksum_probe
 from tacc_sync.operator.hands import hands
 from tacc_sync.operator.words import duration, size
+from tacc_sync.outside.checksums.interface import Catalog
 from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.globus.interface import Globus, NoSuchDirectory
 from tacc_sync.outside.host.interface import Host
@@ -61,6 +62,7 @@ class Patient:
     hpss: Callable[[], Hpss]
     globus: Callable[[], Globus]
     mtime: Callable[[str], float]
+    catalog: Callable[[], Catalog | None] = lambda: None
 
 
 def examine(patient: Patient) -> Iterator[Probe]:
@@ -69,6 +71,7 @@ def examine(patient: Patient) -> Iterator[Probe]:
     yield from _guarded("buffer", lambda: _buffer(patient))
     yield from _guarded("hsi", lambda: _hpss(patient))
     yield from _guarded("globus", lambda: _globus(patient))
+    yield from _guarded("file catalog", lambda: _catalog(patient))
 
 
 def _guarded(name: str, probes: Callable[[], Iterator[Probe]]) -> Iterator[Probe]:
@@ -271,6 +274,12 @@ def _checksums(patient: Patient, globus: Globus) -> Iterator[Probe]:
     else:
         text = f"the collections do not verify our {' or '.join(known.refused)} ({how})"
         yield Probe(CHECKSUMS, "ok", f"{text}; the checksums in Globus' records are compared with ours")
+
+
+def _catalog(patient: Patient) -> Iterator[Probe]:
+    catalog = patient.catalog()
+    if catalog is not None:
+        yield Probe("file catalog", "ok", catalog.try_out())
 
 
 def _sees(patient: Patient, globus: Globus, directory: str) -> bool:

@@ -36,7 +36,7 @@ ADMITTED = "admitted.json"
 # Seconds until a request is listed again whose listing broke off.
 LISTING_PAUSE = 600.0
 # It may be one tree alone of which these are said.
-LISTING_FAULTS = frozenset({"HPSS-LISTING-BROKEN", "GLOBUS-REFUSED"})
+LISTING_FAULTS = frozenset({"HPSS-LISTING-BROKEN", "GLOBUS-REFUSED", "CATALOG-AWAY", "CATALOG-STRANGE"})
 # How often the turn is waited for before a request is put back.
 TURNS = 20
 

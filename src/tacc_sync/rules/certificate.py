@@ -27,9 +27,9 @@ BAG_TAGS = f"{BAG}/tagmanifest-sha512.txt"
 CERTIFICATE = "certificate.json"
 SIGNATURE = "certificate.json.sig"
 
-# Who vouches for a hash: the archive (its own hash), the buffer (we have computed it from the copy there), the
-# destination (Globus' record of the delivered file).
-VOUCHERS = ("archive", "buffer", "destination")
+# Who vouches for a hash: the archive (its own hash), the list given with the request, the file catalog, the buffer (we
+# have computed it from the copy there), the destination (Globus' record of the delivered file).
+VOUCHERS = ("archive", "list", "catalog", "buffer", "destination")
 
 _DIGEST = b',\n "digest": "'
 _CLOSE = b'"\n}\n'

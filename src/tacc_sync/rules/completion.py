@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tacc_sync.rules.certificate import VOUCHERS
 from tacc_sync.rules.documents import File, Plan, Work
 
 # Nothing is left to do for a file of these outcomes.
@@ -70,11 +71,11 @@ def manifest_lines(work: Work) -> Iterator[dict[str, Any]]:
 
 
 def vouchers(file: File) -> dict[str, list[str]]:
-    """Who says that a file's hashes are its own, by algorithm: the archive, our reading of the copy in the buffer, and
-    Globus' record of the delivered file."""
+    """Who says that a file's hashes are its own, by algorithm: the archive, the list given with the request, the file
+    catalog, our reading of the copy in the buffer, and Globus' record of the delivered file."""
     found = {}
     for algorithm, digest in file.hashes.items():
         value = f"{algorithm}:{digest}"
-        said = (("archive", file.archive_hash == value), ("buffer", True), ("destination", file.receipt == value))
-        found[algorithm] = [who for who, agrees in said if agrees]
+        said = {"archive": file.archive_hash, **file.vouched, "buffer": value, "destination": file.receipt}
+        found[algorithm] = [who for who in VOUCHERS if said.get(who) == value]
     return found

@@ -118,6 +118,21 @@ class Skip(Section, kw_only=True):
     archive_zone: str = ""
 
 
+class Catalog(Section, kw_only=True):
+    """A file catalog whose hashes vouch for files."""
+
+    # "": none is asked.
+    url: str = ""
+    # Where a client's id and secret are changed for a token; "": the catalog is open to everybody.
+    token_url: str = ""
+    client_id: str = ""
+    client_secret_file: str = ""
+    # What the catalog calls the archive.
+    site: str = "NERSC"
+    timeout: float = 60.0
+    page: int = 1000
+
+
 class PatienceSection(Section, kw_only=True):
     """When to try again after a failure of the work's own."""
 
@@ -164,6 +179,7 @@ class Settings(Section, kw_only=True):
     legacy: Legacy = msgspec.field(default_factory=Legacy)
     units: Units = msgspec.field(default_factory=Units)
     skip: Skip = msgspec.field(default_factory=Skip)
+    catalog: Catalog = msgspec.field(default_factory=Catalog)
     patience: PatienceSection = msgspec.field(default_factory=PatienceSection)
     lease: LeaseSection = msgspec.field(default_factory=LeaseSection)
     run: Run = msgspec.field(default_factory=Run)

@@ -8,6 +8,13 @@ from typing import Protocol
 from tacc_sync.rules.documents import Request
 
 
+class Catalog(Protocol):
+    """A catalog that may not answer."""
+
+    def try_out(self) -> str:
+        """Ask it for something; what was found. WorldFault or OperatorFault when it does not answer."""
+
+
 class Voucher(Protocol):
     """Somebody who knows hashes of files in the archive. `name` stands for it in documents."""
 
