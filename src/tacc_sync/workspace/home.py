@@ -137,6 +137,9 @@ class Home:
             self._left = True
         if self.buffer is not None:
             self.buffer.rmdir(self.part)
+        # The turn must not be lost with the folder that it lay in, should the host go down and only our going be on
+        # disk.
+        self.disk.sync("")
         for folder in (*CLAIMABLE, TURN, STAGING):
             self.disk.rmdir(f"{self.path}/{folder}")
         # Last: without it nobody could be certain that we are gone.

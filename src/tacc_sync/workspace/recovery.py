@@ -204,6 +204,7 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
             report("claim_given_back", f"{queue}/{target}")
         disk.sync(queue)
     _rename_if_there(disk, f"{owner_path}/{TURN}/{layout.TURN}", layout.TURN)
+    disk.sync("")
 
 
 def publish(home: Home, owner_path: str, stem: str) -> None:
