@@ -334,6 +334,8 @@ class Syncer:
             plan.borrowed_files += len(work.files)
         if folder == HPSS_QUEUE:
             index.add(work)
+        elif any(file.outcome != "proven" for file in work.files):
+            index.put_aside(work)
         if planned.there:
             plan.there_files += len(work.files)
             plan.there_bytes += planned.bytes

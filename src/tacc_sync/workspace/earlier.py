@@ -194,6 +194,7 @@ class Index:
         self._lines: list[bytes] = []
         # A part is some megabytes.
         self._parts: Spool[bytes] = Spool(bytes, in_memory=2, block=1)
+        self._aside: Index | None = None
 
     def add(self, work: Work) -> None:
         """Note the files of a unit."""
@@ -205,6 +206,13 @@ class Index:
         if len(self._lines) >= PART_LINES:
             self._end_part()
 
+    def put_aside(self, work: Work) -> None:
+        """Note the files of a unit that is not carried for what lies at its destination: that may just have come by a
+        request of which nothing was known yet."""
+        if self._aside is None:
+            self._aside = Index()
+        self._aside.add(work)
+
     def parts(self) -> Iterator[bytes]:
         """What to write, in order."""
         if self._lines:
@@ -212,10 +220,11 @@ class Index:
         yield from self._parts
 
     def has_any(self, destinations: Iterable[str]) -> bool:
-        """Whether one of these is carried."""
+        """Whether one of these is carried, or put aside."""
         ours: set[int] = set()
-        for part in self.parts():
-            ours.update(hash(_decoder.decode(line).destination) for line in part.splitlines())
+        for kept in (self, self._aside):
+            for part in kept.parts() if kept else ():
+                ours.update(hash(_decoder.decode(line).destination) for line in part.splitlines())
         return any(hash(destination) in ours for destination in destinations)
 
     def _end_part(self) -> None:
