@@ -100,7 +100,7 @@ class Survey:
                 for stem, staging in directory.entries.items():
                     if inbox is not None and f"{stem}.json" in inbox.entries:
                         continue  # not committed: will be deleted
-                    for folder in ("hpss_queue", "quarantine"):
+                    for folder in ("hpss_queue", "quarantine", "finished"):
                         below = staging.entries.get(folder)
                         for entry in below.entries if below is not None else ():
                             if entry.endswith(".json") and unit_of(entry[:-5]) is not None:
@@ -248,7 +248,7 @@ def check_at_rest(world, *, quarantine=False):
     survey = check(world)
     root = world.ws.root.entries
     left = []
-    for place in ("inbox", "request_queue", "cartridges", "globus_slots", "rests", "claims", *UNIT_QUEUES):
+    for place in ("inbox", "request_queue", "cartridges", "globus_slots", "rests", "loans", "claims", *UNIT_QUEUES):
         left += [f"{place}/{name}" for name in root[place].entries]
     quarantined = set()
     for component in COMPONENTS:

@@ -45,6 +45,7 @@ def main():
         (["test_random_worlds.py"], {"SIMULATION_SEED": str(seed)}),
         (["test_every_crash.py"], {"SIMULATION_SCALE": "4"}),
         (["test_every_pair.py"], {"SIMULATION_STRIDE": stride, "SIMULATION_SEED": str(seed)}),
+        (["test_lending.py"], {"SIMULATION_STRIDE": stride, "SIMULATION_SEED": str(seed)}),
         (["test_sabotage.py"], {}),
     ]
     while time.monotonic() < end:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from crew import Hands, Solo
 from greenlet import getcurrent, greenlet
-from invariants import check_all_delivered
-from searches import Found, Tally, a_world, conclude, explain, is_done
+from searches import DELIVERED, Found, Tally, a_world, conclude, explain
 from world import Killed, Violation
 
 from tacc_sync.pipeline.attempt import attempt, tidy
@@ -218,7 +217,7 @@ def fingerprint(world):
     return hash((ws, buffer, dirs, tasks, len(world.globus.destination)))
 
 
-def schedule(base, component, i, j, wake, tally, seen, *, where=None):
+def schedule(base, component, i, j, wake, tally, seen):
     """One schedule; (Z reached i, R reached j)."""
     world = base.clone()
     what = f"Z = {component} sleeps at its step {i}, wakes at R's step {j} for {wake if wake < 10**9 else 'all'} steps"
@@ -239,8 +238,7 @@ def schedule(base, component, i, j, wake, tally, seen, *, where=None):
         tally.tried += 1
         mark = fingerprint(world)
         if mark not in seen:
-            Solo(world, "c").run(is_done)
-            check_all_delivered(world)
+            tally.ending.reach(world, "c")
             seen.add(mark)
     except Harmless:
         reached_j = True
@@ -256,9 +254,9 @@ def schedule(base, component, i, j, wake, tally, seen, *, where=None):
     return True, reached_j
 
 
-def every_pair(base, component, *, wakes=WAKES, stride=1, offset=0, limit=3, first=0):
+def every_pair(base, component, *, wakes=WAKES, stride=1, offset=0, limit=3, first=0, ending=DELIVERED):
     """All i, all j (or every `stride`-th, beginning at a place that moves with i)."""
-    tally, seen = Tally(limit), set()
+    tally, seen = Tally(limit, ending=ending), set()
     i = first
     while True:
         most = 0
@@ -278,9 +276,9 @@ def every_pair(base, component, *, wakes=WAKES, stride=1, offset=0, limit=3, fir
         i += 1
 
 
-def every_late(base, component, *, limit=3):
+def every_late(base, component, *, limit=3, ending=DELIVERED):
     """Z stops at each of its steps, and wakes when the others have long finished everything."""
-    tally = Tally(limit)
+    tally = Tally(limit, ending=ending)
     for i in range(10**6):
         world = base.clone()
         sleeper = Sleeper(world, component)
@@ -297,12 +295,10 @@ def every_late(base, component, *, limit=3):
                 sleeper.process.flight = flight
             # For us: the others have to clear away after it too. No other host can know.
             world.hosts["a"].alive.discard(sleeper.process.pid)
-            Solo(world, "b").run(is_done)
-            check_all_delivered(world)
+            ending.reach(world, "b")
             sleeper.go(10**9)
             world.hook = None
-            Solo(world, "c").run(is_done)
-            check_all_delivered(world)
+            ending.reach(world, "c")
         except Violation as violation:
             tally.found.append(
                 explain(world, f"Z = {component} sleeps at its step {i} till all is finished", violation)
@@ -317,7 +313,7 @@ def every_late(base, component, *, limit=3):
     return conclude(tally)
 
 
-def every_two(base, component, other=None, *, stride=1, offset=0, limit=3, moves=2, finish=check_all_delivered):
+def every_two(base, component, other=None, *, stride=1, offset=0, limit=3, moves=2, ending=DELIVERED):
     """Two living workers: A stops at its step i, B goes on up to its step j, A ends its work, B ends, others run dry."""
     tally, seen = Tally(limit), set()
     other = other or component
@@ -346,8 +342,7 @@ def every_two(base, component, other=None, *, stride=1, offset=0, limit=3, moves
                 tally.tried += 1
                 mark = fingerprint(world)
                 if mark not in seen:
-                    Solo(world, "c").run(is_done)
-                    finish(world)
+                    ending.reach(world, "c")
                     seen.add(mark)
             except Violation as violation:
                 what = f"A = {component} stops at its step {i}, B = {other} at its step {j}"

@@ -18,6 +18,7 @@ from pairs import Sleeper, beginnings, every_late, every_pair, every_two
 from searches import (
     KILLS,
     POWER_LOSSES,
+    Ending,
     Forking,
     Found,
     Tally,
@@ -95,8 +96,8 @@ def two(component, make, ready, **about):
             for name in ready:
                 solo.cycle_of(name)
         solo.leave()
-        finish = partial(check_at_rest, quarantine=make is twins)
-        return every_two(base, component, limit=1, finish=finish, **{"stride": 3, **about})
+        ending = Ending(is_done, partial(check_at_rest, quarantine=make is twins))
+        return every_two(base, component, limit=1, ending=ending, **{"stride": 3, **about})
 
     run.name = f"every_two: {component}"
     return run
@@ -110,7 +111,7 @@ def two_finishers(stride):
         Solo(base, "a", BEFORE_FINISHER).run(
             lambda world: len([path for path, _ in world.ws.below() if re.match(r"finished/.*\.AA", path)]) == 2
         )
-        return every_two(base, "finisher", stride=stride, limit=1, finish=check_at_rest)
+        return every_two(base, "finisher", stride=stride, limit=1, ending=Ending(is_done, check_at_rest))
 
     run.name = "every_two: finishers"
     return run
@@ -508,7 +509,7 @@ def quarantining():
 
 def to_quarantine(world, victim, what, tally):
     world.end(victim)
-    run_dry(world, "a", what, tally, finish=rest_in_quarantine, done=is_stuck)
+    run_dry(world, "a", what, tally, Ending(is_stuck, rest_in_quarantine))
 
 
 def rest_in_quarantine(world):

@@ -6,6 +6,7 @@ boundary, the variant and what happened up to there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from crew import Solo
@@ -17,6 +18,19 @@ class Found(BaseException):
     """A search found a way to break a law. (No `Exception`: see `Violation`.)"""
 
 
+@dataclass(frozen=True)
+class Ending:
+    """When a world has come to its end, and what must hold then."""
+
+    done: Callable
+    finish: Callable
+
+    def reach(self, world, host):
+        """Fresh processes bring everything to its end."""
+        Solo(world, host).run(self.done)
+        self.finish(world)
+
+
 @dataclass
 class Tally:
     """What a search has tried. It ends when it has found so many ways to break a law."""
@@ -26,6 +40,7 @@ class Tally:
     tried: int = 0
     calls: int = 0
     found: list[str] = field(default_factory=list)
+    ending: Ending | None = None
 
 
 def a_world(files=5, tapes=2, *, seed=1, habits=(), fates=(), twins=False, drop=True, **changes):
@@ -80,6 +95,10 @@ def is_alive(world, worker):
     return "~" not in worker and pid.isdigit() and int(pid) in world.hosts[parts[1]].alive
 
 
+# One request, and all of its files are there.
+DELIVERED = Ending(is_done, check_all_delivered)
+
+
 def explain(world, what, violation):
     lines = [f"{what}: {violation}", "what had happened:"]
     lines += [f"  {time:>9} {event} {about}" for time, event, about in world.events[-25:]]
@@ -91,12 +110,11 @@ def explain(world, what, violation):
     return "\n".join(lines)
 
 
-def run_dry(world, host, what, tally, finish=check_all_delivered, done=is_done):
+def run_dry(world, host, what, tally, ending=None):
     """Fresh processes recover and bring everything to its end."""
     before = world.count
     try:
-        Solo(world, host).run(done)
-        finish(world)
+        (ending or tally.ending or DELIVERED).reach(world, host)
     except Violation as violation:
         tally.found.append(explain(world, what, violation))
         if len(tally.found) >= tally.limit:

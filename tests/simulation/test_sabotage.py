@@ -11,9 +11,11 @@ import time
 import pytest
 from budget import searching, told
 from sabotage import CONTROLS, RULES
+from sabotage_of_lending import RULES as RULES_OF_LENDING
 from searches import Found
 
 pytestmark = pytest.mark.timeout(1200)
+ALL = RULES | RULES_OF_LENDING
 
 
 def name_of(search):
@@ -26,9 +28,9 @@ def test_without_sabotage_nothing_is_found(search):
         tallies.append(search())
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ALL)
 def test_the_loss_of_a_rule_is_noticed(rule, monkeypatch):
-    saboteur, searches = RULES[rule]
+    saboteur, searches = ALL[rule]
     saboteur(monkeypatch)
     started = time.monotonic()
     for number, search in enumerate(searches, 1):

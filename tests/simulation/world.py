@@ -11,6 +11,7 @@ import copy
 import errno
 import random
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from sim_disk import FALSE_ERROR, File, Fs, SimDisk, hash_of
@@ -231,6 +232,7 @@ class HsiSession:
             content = bytes(255 - byte for byte in content)
         world.buffer.write(self.node, content, hole=hole)
         reported = None if self.habit == "silent" else len(archived.content)
+        hpss.recalled[fetch.hpss_path] += 1
         self.fetched.append(Fetched(reported, ""))
         self.node, self.written = None, 0
         return True
@@ -249,6 +251,8 @@ class HpssState:
         # What goes wrong with the next gets of a path, first to last; "" is a good one.
         self.habits: dict[str, list[str]] = {}
         self.lists_cut_off = 0
+        # How often hsi has brought a path whole.
+        self.recalled: Counter[str] = Counter()
         # Until then all sessions are taken.
         self.full_until = 0.0
 
@@ -702,6 +706,7 @@ class World:
         other.processes = list(processes.values())
         other.hpss = copy.copy(self.hpss)
         other.hpss.since = dict(self.hpss.since)
+        other.hpss.recalled = Counter(self.hpss.recalled)
         other.hpss.habits = {path: list(todo) for path, todo in self.hpss.habits.items()}
         other.hpss.sessions = [
             replace(
