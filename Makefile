@@ -19,7 +19,7 @@ help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
 	@echo "make test                   the test suite"
 	@echo "make check                  ruff, mypy --strict, import-linter"
-	@echo "make searches               all of the following four in the size that a change must pass, with a table at the end"
+	@echo "make searches               simulate, kills, hostile, fuzz and custody in the size that a change must pass, with a table at the end"
 	@echo "make simulate [MINUTES=60]  the searches for holes in the protocol, in a simulated world"
 	@echo "make kills [KILLS=ci]       real SIGKILLs, power losses, disk errors, two hosts; needs root (long; ci: a part)"
 	@echo "make two-hosts [MINUTES=5]  two hosts that share a workspace, their workers killed and frozen at random"

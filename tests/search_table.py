@@ -23,6 +23,7 @@ SEARCHES = {
     "kills": ["make", "kills", "KILLS=ci"],
     "hostile": ["make", "hostile"],
     "fuzz": ["make", "fuzz"],
+    "custody": ["make", "custody"],
 }
 
 
@@ -52,12 +53,13 @@ def table(rows: list[tuple[str, ...]]) -> str:
 
 
 KINDS = {
-    "boundaries and calls struck in the simulation": ("boundary", "each call"),
+    "boundaries and calls struck in the simulation": ("boundary", "each call", "at each step"),
     "schedules of pairs": ("pairs of", "woken at the end"),
     "random worlds": ("random worlds",),
     "rules switched off, each noticed": ("sabotage",),
     "real kills, power losses, disk errors": ("kills", "power loss", "disk errors", "sick disks", "two hosts"),
     "hostile inputs": ("fuzzer", "hostile"),
+    "bytes damaged between archive and destination": ("damage:",),
 }
 
 

@@ -662,8 +662,8 @@ def test_a_task_cancelled_by_the_administrator(world):
     assert (task["status"], task["canceled_by_admin"], task["canceled_by_admin_message"]) == ("FAILED", "SOURCE", "no")
 
 
-@pytest.mark.parametrize("what", ["corrupt_wire", "truncate_wire"])
-def test_damage_on_the_wire_is_seen_by_verification_only(world, what):
+@pytest.mark.parametrize("what", ["corrupt_wire", "truncate_wire", "flip_landed", "cut_landed", "zeros_landed"])
+def test_damage_on_the_wire_or_before_it_is_read_back_is_seen_by_verification_only(world, what):
     client = world.client()
     world.fault(what, path=f"/{world.name}/*", times=1)
     task = ended(client, world.submit("a", verify_checksum=True))

@@ -35,6 +35,8 @@ write it. A rule:
     corrupt_wire       a byte is changed on the way; verify_checksum sees it and sends the file again
     truncate_wire      the end does not arrive; verify_checksum sees it
     flip_wire, cut_wire, zeros_wire  as these, but a single bit, the last byte alone, or zeros for the last bytes
+    flip_landed, cut_landed, zeros_landed  the same happens at the destination, to what has been written and not yet
+                       been read for verify_checksum, which sees it
     corrupt_after      a byte at the destination is changed after verification: nobody is told
     truncate_after     the destination loses its last half after verification: nobody is told
     flip_after, cut_after, zeros_after  as these, but a single bit, the last byte alone, or a block of zeros
@@ -68,7 +70,8 @@ REQUEST = frozenset({"status", "delay", "drop_before", "drop_after", "expired_to
 TASK = frozenset({"inactive", "paused", "stall", "fail", "cancel_by_admin"})
 WIRE = frozenset({"corrupt_wire", "truncate_wire", "flip_wire", "cut_wire", "zeros_wire"})
 AFTER = frozenset({"corrupt_after", "truncate_after", "flip_after", "cut_after", "zeros_after", "vanish_after"})
-FILE = frozenset({"fault", *WIRE, *AFTER})
+LANDED = frozenset({"flip_landed", "cut_landed", "zeros_landed"})
+FILE = frozenset({"fault", *WIRE, *LANDED, *AFTER})
 RECORD = frozenset({"record_missing", "record_wrong_size", "record_wrong_checksum", "record_without_checksum"})
 
 

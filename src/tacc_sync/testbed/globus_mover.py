@@ -199,24 +199,26 @@ def digest(place: Place, algorithm: str, pace: Pace) -> tuple[int, str]:
     return size, result.hexdigest()
 
 
-def spoil_afterwards(place: Place, how: str) -> None:
-    """Damage a destination file that has been verified (..._after)."""
-    found = place.sandbox.resolve(place.path)
-    if how == "vanish_after":
+def spoil_there(place: Place, how: str) -> None:
+    """Damage a destination file (..._landed, ..._after); its time of modification stays."""
+    found, what = place.sandbox.resolve(place.path), how.partition("_")[0]
+    if what == "vanish":
         os.unlink(found)
         return
-    size = os.path.getsize(found)
-    if how == "truncate_after":
+    before = os.stat(found)
+    size = before.st_size
+    if what == "truncate":
         os.truncate(found, size // 2)
-    elif how == "cut_after":
+    elif what == "cut":
         os.truncate(found, max(0, size - 1))
     elif size:
         with open(found, "r+b") as file:
             file.seek(size // 2)
-            data = file.read(4096 if how == "zeros_after" else 1)
+            data = file.read(4096 if what == "zeros" else 1)
             file.seek(size // 2)
-            flipped = data[0] ^ (1 if how == "flip_after" else 0xFF)
-            file.write(bytes(len(data)) if how == "zeros_after" else bytes([flipped]))
+            flipped = data[0] ^ (1 if what == "flip" else 0xFF)
+            file.write(bytes(len(data)) if what == "zeros" else bytes([flipped]))
+    os.utime(found, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def set_mtime(place: Place, mtime_ns: int, *, whole_seconds: bool) -> None:

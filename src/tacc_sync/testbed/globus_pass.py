@@ -218,17 +218,21 @@ class Pass:
             globus_mover.set_mtime(there, copied.mtime_ns, whole_seconds=whole)
         for rule in rules:
             if rule.what.endswith("_after"):
-                globus_mover.spoil_afterwards(there, rule.what)
+                globus_mover.spoil_there(there, rule.what)
         self._notes.transferred(unit, copied, algorithm if hashed else None, self._settings.progress_seconds)
 
     def _send(
         self, unit: Unit, here: Place, there: Place, algorithm: str | None, rules: list[Rule]
     ) -> globus_mover.Copied:
         """Copy a file, again if it does not arrive as it left; new rules are added to the given ones."""
-        wire = next((rule.what for rule in rules if rule.what.endswith("_wire")), "")
+        strikes = list(rules)
         for _ in range(WIRE_TRIES):
             hashes = (algorithm,) if algorithm else ()
+            wire = next((rule.what for rule in strikes if rule.what.endswith("_wire")), "")
             copied = globus_mover.copy(here, there, globus_mover.How(hashes, self._pace, wire))
+            for rule in strikes:
+                if rule.what.endswith("_landed"):
+                    globus_mover.spoil_there(there, rule.what)
             if algorithm is None:
                 return copied
             arrived = globus_mover.digest(there, algorithm, self._pace)
@@ -239,9 +243,8 @@ class Pass:
                 self._external_differs(unit, f"{algorithm} at the destination is {arrived[1]}")
             differs = f"Checksums differ: {unit.source}, {unit.destination}; the file is transferred again"
             self._notes.fault(Trouble("VERIFY_CHECKSUM", differs))
-            more = self._notes.file_rules(unit)
-            wire = next((rule.what for rule in more if rule.what.endswith("_wire")), "")
-            rules += more
+            strikes = self._notes.file_rules(unit)
+            rules += strikes
         raise Trouble("VERIFY_CHECKSUM", f"Checksums differ: {unit.source}, {unit.destination}")
 
     @staticmethod
