@@ -174,6 +174,16 @@ def _syncer(world, hook=None):
         world.hook = world.after = None
 
 
+def recalled_meanwhile(world, victim, what, tally):
+    """A future: the syncer is killed, and before anybody knows, a retriever recalls whatever there is to recall."""
+    world.end(victim)
+    try:
+        step(world, ("retriever",), "b")
+    except Violation as violation:
+        raise Found(explain(world, what, violation)) from None
+    run_dry(world, "a", what, tally)
+
+
 def every_loan_fork(name, futures, limit=3):
     """The syncer is undisturbed; at each of its boundaries each of the futures."""
     world, ending = world_of(name)

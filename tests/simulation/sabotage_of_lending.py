@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 
-from lending import every_loan_fork, every_overtaking, every_pair_of
+from lending import every_loan_fork, every_overtaking, every_pair_of, recalled_meanwhile
 from pairs import every_two
 from searches import KILLS
 
@@ -37,6 +37,10 @@ def two(name, other=None, stride=3):
     )
 
 
+meanwhile = named(
+    "recalled meanwhile: the second is planned",
+    partial(every_loan_fork, "the second is planned", {"killed, recalled meanwhile": recalled_meanwhile}, limit=1),
+)
 overtaken = named("overtaken", partial(every_overtaking, limit=1))
 
 # --- saboteurs -------------------------------------------------------------------------------------------------------
@@ -63,13 +67,7 @@ def commit_without_the_turn(patch):
 
 
 def only_what_is_carried_is_compared(patch):
-    patch.setattr(
-        Syncer,
-        "_destinations",
-        lambda self, staging: {
-            file.destination for work in self._staged(f"{staging}/{HPSS_QUEUE}") for file in work.files
-        },
-    )
+    patch.setattr(earlier.Index, "put_aside", lambda self, work: None)
 
 
 def old_listings_used_again(patch):
@@ -91,10 +89,8 @@ def index_after_commit(patch):
 
 
 def index_without_what_is_borrowed(patch):
-    parts = earlier.index_parts
-    patch.setattr(
-        earlier, "index_parts", lambda works: parts(work for work in works if not work.files[0].borrowed_from)
-    )
+    add = earlier.Index.add
+    patch.setattr(earlier.Index, "add", lambda self, work: work.files[0].borrowed_from or add(self, work))
 
 
 def any_of_those_that_wait(patch):
@@ -179,10 +175,7 @@ RULES = {
         [killed("a loan is settled, the lender has given up")],
     ),
     "lending: the result is written before the mark goes": (mark_away_before_the_result, [killed(SETTLED)]),
-    "lending: the mark is there before the unit": (
-        unit_published_before_its_mark,
-        [two("the second is planned", "retriever")],
-    ),
+    "lending: the mark is there before the unit": (unit_published_before_its_mark, [meanwhile]),
     "lending: a mark stays while its unit is published": (staged_units_unseen, [two("the second is planned")]),
     "lending: what is lent is not recalled": (marks_unseen, [killed("the second is planned")]),
 }

@@ -12,7 +12,7 @@ import os
 
 import pytest
 from budget import SCALE, SEED, searching
-from lending import WORLDS, every_loan_fault, every_loan_fork, every_overtaking, every_pair_of
+from lending import WORLDS, every_loan_fault, every_loan_fork, every_overtaking, every_pair_of, recalled_meanwhile
 from pairs import every_late, every_pair, every_two
 from searches import KILLS, POWER_LOSSES
 from strikes import MUTATIONS, Ambiguous, LostReply
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(7200)
 
 AT_LENGTH = SCALE > 1 or "SIMULATION_STRIDE" in os.environ
 STRIDE = 10 * int(os.environ.get("SIMULATION_STRIDE", "30"))
-FUTURES = {**KILLS, **POWER_LOSSES}
+FUTURES = {**KILLS, **POWER_LOSSES, "killed, recalled meanwhile": recalled_meanwhile}
 FAULTS = {
     "the reply to a change is lost": (MUTATIONS, LostReply()),
     "EIO after a change was made": (MUTATIONS, Ambiguous(errno.EIO)),
@@ -30,7 +30,11 @@ NAMES = tuple(WORLDS)
 # All with all others is for a long run.
 SHORT = ("the third is planned while the first gives up", "loans are settled, the lender has given up")
 KILLED = ("both are planned", "the second is planned", *SHORT, "a loan is settled")
-FORKS = [*((name, "killed") for name in KILLED), (SHORT[1], "power loss")]
+FORKS = [
+    *((name, "killed") for name in KILLED),
+    (SHORT[1], "power loss"),
+    ("the second is planned", "killed, recalled meanwhile"),
+]
 STRUCK = [(SHORT[1], "the reply to a change is lost")]
 
 
