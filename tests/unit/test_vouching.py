@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tacc_sync.outside.checksums.catalog import FileCatalog
 from tacc_sync.outside.checksums.catalog_service import CatalogService, Client
 from tacc_sync.pipeline.step import Moved
+from tacc_sync.rules import presence
 from tacc_sync.rules.faults import OperatorFault, WorkFault, WorldFault
 from tacc_sync.rules.vouching import entries, vouched
 
@@ -232,3 +233,105 @@ def test_what_is_there_already_is_not_asked_for(house, site):
     house.drop("again.json")
     house.run()
     assert len(site.of("get")) == asked
+
+
+# --- and against what is at the destination already ---------------------------------------------------------------
+
+TRUTH = {"hashed": b"hashed" * 100, "bare": b"bare" * 100}
+
+
+def delivered_before(house):
+    house.drop("first.json")
+    house.run()
+    assert house.delivered() == TRUTH
+    house.hpss.sessions.clear()
+    return house.globus.submits
+
+
+def by_name(work):
+    return {file["path"].removeprefix(SOURCE + "/"): file for file in work["files"]}
+
+
+def test_a_list_that_agrees_with_an_earlier_delivery_costs_no_tape(house):
+    submits = delivered_before(house)
+    drop(house, **TRUTH)
+    house.run()
+    assert (house.hpss.sessions, house.globus.submits) == ([], submits)
+    assert house.tree("quarantine") == []
+
+
+@pytest.mark.parametrize("name", ["hashed", "bare"])
+def test_what_an_earlier_delivery_proves_and_the_list_contradicts_is_not_called_there(house, name):
+    submits = delivered_before(house)
+    drop(house, **TRUTH | {name: b"another content"})
+    house.run()
+    assert (house.hpss.sessions, house.globus.submits) == ([], submits)
+    ((unit, work),) = house.documents("quarantine/syncer").items()
+    file = by_name(work)[name]
+    assert (set(by_name(work)), file["outcome"], file["why"]["code"]) == ({name}, "failed", "VOUCHERS-DISAGREE")
+    for content in (TRUTH[name], b"another content"):
+        assert hashlib.sha512(content).hexdigest() in file["why"]["text"]
+    assert house.whys("quarantine/syncer")[f"{unit}.why.json"]["code"] == "VOUCHERS-DISAGREE"
+    assert house.delivered() == TRUTH
+
+
+def test_or_it_is_recalled_and_compared_when_the_request_says_overwrite(house):
+    delivered_before(house)
+    (house.root / "list").write_text(f"{hashlib.sha512(b'another content').hexdigest()}  bare\n")
+    house.drop(checksums=str(house.root / "list"), conflict="overwrite")
+    house.run()
+    assert {path for session in house.hpss.sessions for path in session} == {f"{SOURCE}/bare"}
+    (work,) = house.documents("quarantine/retriever").values()
+    assert by_name(work)["bare"]["why"]["code"] == "CHECKSUM-DIFFERS"
+    assert house.delivered() == TRUTH
+
+
+def test_each_of_several_files_says_itself_what_differs(house):
+    delivered_before(house)
+    drop(house, hashed=b"other 1", bare=b"other 2")
+    house.run()
+    files = {n: f for work in house.documents("quarantine/syncer").values() for n, f in by_name(work).items()}
+    for name, other in (("hashed", b"other 1"), ("bare", b"other 2")):
+        assert hashlib.sha512(other).hexdigest() in files[name]["why"]["text"]
+        assert hashlib.sha512(TRUTH[name]).hexdigest() in files[name]["why"]["text"]
+
+
+def test_a_list_in_an_algorithm_that_is_not_known_of_the_delivery_is_told(house):
+    delivered_before(house)
+    path = house.root / "list"
+    path.write_text("".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in TRUTH.items()))
+    house.drop(checksums=str(path))
+    house.run("syncer")
+    (request,) = house.documents("request_queue").values()
+    assert any("2 files that are there already stand in" in warning for warning in request["plan"]["warnings"])
+
+
+def test_what_was_borrowed_and_differs_from_the_list_is_not_taken_over(house):
+    house.drop("first.json")
+    house.run("syncer")
+    drop(house, **TRUTH | {"bare": b"another content"})
+    house.run()
+    assert {path for session in house.hpss.sessions for path in session} == set(house.hpss.files)
+    (work,) = house.documents("quarantine/retriever").values()
+    files = by_name(work)
+    assert files["bare"]["why"]["code"] == "VOUCHERS-DISAGREE"
+    assert {file["outcome"] for name, file in files.items() if name != "bare"} <= {"proven"}
+    assert house.delivered() == TRUTH
+    assert os.listdir(house.root / "ws/loans") == []
+
+
+hexes = st.sampled_from(["aa", "bb"])
+known_hashes = st.dictionaries(st.sampled_from(["md5", "sha512"]), hexes)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["list", "catalog"]), st.tuples(st.sampled_from(["md5", "sha512", "sha1"]), hexes)),
+    known_hashes,
+    hexes,
+)
+def test_a_delivery_is_contradicted_just_by_a_hash_of_one_algorithm_with_two_values(said, hashes, of_archive):
+    known = presence.Vouched("key", 1, 1, "", f"sha1:{of_archive}", "", hashes)
+    values = {"sha1": of_archive, **hashes}
+    contradicted = any(values.get(algorithm, value) != value for algorithm, value in said.values())
+    text = presence.contradiction({who: f"{algorithm}:{value}" for who, (algorithm, value) in said.items()}, known)
+    assert bool(text) == contradicted

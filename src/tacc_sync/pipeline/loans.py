@@ -1,7 +1,7 @@
 """Units whose files other requests carry: they wait for those, take their results, and recall what was given up there.
 
-Guarantee: a file is `proven` by the receipt of the unit that carried it, and waits for tape again when that unit has
-given it up; until each of them is finished, nothing is decided.
+Guarantee: a file is `proven` by the receipt of the unit that carried it, unless its own request vouches for another
+hash; it waits for tape again when that unit has given it up; until each of them is finished, nothing is decided.
 Fails with `Fenced` and `OSError`.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 from tacc_sync.pipeline.step import Bench, Moved
 from tacc_sync.pipeline.trouble import cannot_read
 from tacc_sync.rules import completion
-from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Work
+from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
 from tacc_sync.rules.identity import SUFFIX, parse_unit
-from tacc_sync.rules.presence import prove, vouched_by
+from tacc_sync.rules.patience import to_iso
+from tacc_sync.rules.presence import contradiction, prove, vouched_by
 from tacc_sync.rules.route import CLAIMABLE, HPSS_QUEUE, REAPER_QUEUE
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
@@ -70,11 +71,12 @@ class Loans:
             self._lenders.pop(unit, None)
             home.pass_on(claimed, HPSS_QUEUE)
             return None
+        now = to_iso(home.clock.now())
         for file in work.files:
-            _take_result(file, lenders.get(file.borrowed_from))
+            _take_result(file, lenders.get(file.borrowed_from), now)
         home.put_document(claimed, work)
         home.take_away(f"{layout.LOANS}/{unit}")
-        place = REAPER_QUEUE if completion.is_settled(work) else HPSS_QUEUE
+        place = HPSS_QUEUE if any(file.outcome == "waiting" for file in work.files) else REAPER_QUEUE
         home.pass_on(claimed, place)
         self._bench.report("loan_settled", component="syncer", unit=unit, to=place)
         self._bench.wake("reaper" if place == REAPER_QUEUE else "retriever")
@@ -116,10 +118,14 @@ def _finished(unit: str) -> str:
     return f"{layout.finished(parsed.request if parsed else 'unknown')}/{unit}{SUFFIX}"
 
 
-def _take_result(file: File, lender: Work | None) -> None:
+def _take_result(file: File, lender: Work | None, now: str) -> None:
     if lender is None or not file.borrowed_from:
         return
     file.borrowed_from = ""
     theirs = next((each for each in lender.files if each.destination == file.destination), None)
     if theirs is not None and file.outcome == "waiting" and theirs.outcome in completion.PROVEN:
-        prove(file, vouched_by(theirs.vouched_by or lender.unit.partition(".")[0], theirs))
+        known = vouched_by(theirs.vouched_by or lender.unit.partition(".")[0], theirs)
+        if text := contradiction(file.vouched, known):
+            file.outcome, file.why = "failed", Why(code="VOUCHERS-DISAGREE", text=text, at=now)
+        else:
+            prove(file, known)

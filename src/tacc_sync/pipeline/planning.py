@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tacc_sync.outside.checksums.interface import Voucher
+from tacc_sync.outside.checksums.interface import GIVEN, Voucher
 from tacc_sync.outside.host.spool import Shelves, Spool
 from tacc_sync.outside.hpss.interface import Hpss, ListedFile
 from tacc_sync.pipeline.already_there import AlreadyThere
-from tacc_sync.rules import selection
+from tacc_sync.rules import presence, selection
 from tacc_sync.rules.batches import Candidate, Settled, tape_of
 from tacc_sync.rules.division import Division
-from tacc_sync.rules.documents import Request
-from tacc_sync.rules.selection import Listed, Meetings, Selection
+from tacc_sync.rules.documents import Request, Why
+from tacc_sync.rules.selection import Listed, Meetings, Selection, There
 
 
 @dataclass(slots=True)
@@ -31,6 +31,8 @@ class Prepared:
     files: int = 0
     # By voucher: of how many files it says something.
     vouched: dict[str, int] = field(default_factory=dict)
+    # At the destination already, and given a hash by the request that nothing known of them can be compared with.
+    uncompared: int = 0
 
 
 class Planning:
@@ -59,6 +61,7 @@ class Planning:
                 prepared.listed += chosen.listed
                 prepared.files += len(chosen.files) + len(chosen.unspeakable)
                 self._already_there.sort_out(request, chosen, number)
+                prepared.uncompared += self._compare(request, chosen)
                 self._put(prepared, request, chosen)
                 say(prepared.listed)
         finally:
@@ -66,6 +69,29 @@ class Planning:
         selection.refuse_nested(request, meetings, lambda: _meant(request, files))
         self._already_there.tell(request)
         return prepared
+
+    def _compare(self, request: Request, chosen: Selection) -> int:
+        """Take what an earlier delivery proves, and the request's own list contradicts, for a conflict; how many files
+        of what is there cannot be compared."""
+        given = next((voucher for voucher in self._vouchers if voucher.name == GIVEN), None)
+        if given is None or not request.checksums or not chosen.there:
+            return 0
+        said = given.hashes(request, [there.listed.path for there in chosen.there])
+        left: list[There] = []
+        uncompared = 0
+        for there in chosen.there:
+            path = there.listed.path
+            value = said.get(path, "")
+            text = presence.contradiction({GIVEN: value}, there.vouched) if value and there.vouched else ""
+            if not text:
+                uncompared += bool(value) and not presence.is_comparable(value, there.vouched)
+                left.append(there)
+                continue
+            chosen.files.append(there.listed)
+            if request.conflict == "quarantine":
+                chosen.doubtful[path] = Why(code="VOUCHERS-DISAGREE", text=text)
+        chosen.there[:] = left
+        return uncompared
 
     def _put(self, prepared: Prepared, request: Request, chosen: Selection) -> None:
         for there in chosen.there:

@@ -305,6 +305,11 @@ class Syncer:
         plan.warnings = self._warnings(plan)
         if request.checksums and (without := plan.files - plan.there_files - prepared.vouched.get("list", 0)):
             plan.warnings.append(f"{without} of the {plan.files} files do not stand in {printable(request.checksums)}")
+        if prepared.uncompared:
+            plan.warnings.append(
+                f"{prepared.uncompared} files that are there already stand in {printable(request.checksums)}, and no"
+                " hash of them is known that could be compared"
+            )
         request.plan = plan
         return self._commit(claimed, stem, request, plan, index, others)
 
@@ -432,6 +437,7 @@ REMEDIES = {
     "DESTINATION-PRESENT": "`tacc-sync audit REQUEST --adopt` counts it as there; `quarantine release` recalls and "
     "overwrites it, `abandon` leaves it as it is",
     "ADOPTION-REFUSED": "look at both; `tacc-sync quarantine abandon` gives up, `release` recalls and overwrites",
+    "VOUCHERS-DISAGREE": "find out which is right; `tacc-sync quarantine release` recalls and compares, or `abandon`",
     "DESTINATION-CLAIMED": "when the other request is finished: `tacc-sync quarantine release` overwrites what it left",
     "STRIPE-TOO-WIDE": "ask the site to repack the file; `tacc-sync quarantine abandon` gives this one up",
 }

@@ -79,9 +79,10 @@ class PlannedUnit:
         files = [_candidate(file, destination_of) for file in self.listed]
         files += [_settled(file, destination_of) for file in self.there]
         if self.refused is not None:
-            for file in files:
-                file.outcome = "failed"
-                file.why = Why(code=self.refused.code, text=self.refused.text, at=created_at)
+            for file, candidate in zip(files, self.listed, strict=True):
+                # The unit's reason is that of one of its files.
+                why = candidate.why or self.refused
+                file.outcome, file.why = "failed", Why(code=why.code, text=why.text, at=created_at)
         return Work(
             version=VERSION,
             unit=self.unit,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -69,6 +69,27 @@ def prove(file: File, vouched: Vouched) -> None:
     file.outcome, file.vouched_by = "proven", vouched.request
     file.hashes, file.archive_hash, file.mtime = vouched.hashes, vouched.archive_hash, vouched.mtime
     file.receipt = vouched.receipt
+
+
+def contradiction(said: Mapping[str, str], known: Vouched) -> str:
+    """In what a delivery of ours differs from what others vouch for (`algorithm:hex` by who does); "" when in nothing
+    that can be compared."""
+    for who, value in sorted(said.items()):
+        algorithm, _, theirs = value.partition(":")
+        ours = _known_hash(known, algorithm)
+        if ours and ours != theirs:
+            return f"{algorithm} in the {who} is {theirs}, of what request {known.request} delivered it is {ours}"
+    return ""
+
+
+def is_comparable(said: str, known: Vouched | None) -> bool:
+    """Is a hash of this algorithm known of what was delivered?"""
+    return known is not None and bool(_known_hash(known, said.partition(":")[0]))
+
+
+def _known_hash(known: Vouched, algorithm: str) -> str:
+    of_archive = dict([known.archive_hash.split(":", 1)]) if ":" in known.archive_hash else {}
+    return known.hashes.get(algorithm) or of_archive.get(algorithm, "")
 
 
 def judge(

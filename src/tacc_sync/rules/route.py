@@ -65,7 +65,7 @@ MOVES = (
     Move("claims (staging)", HPSS_QUEUE, "syncer", "its request has moved to request_queue"),
     Move("claims (staging)", QUARANTINE, "syncer", "it can never be carried as it is (name, size)"),
     Move("claims (staging)", FINISHED, "syncer", "all of its files are at the destination already"),
-    Move(HPSS_QUEUE, REAPER_QUEUE, "syncer", "other requests have delivered all of its files"),
+    Move(HPSS_QUEUE, REAPER_QUEUE, "syncer", "other requests have carried its files: nothing of it is left to recall"),
     Move(HPSS_QUEUE, GLOBUS_QUEUE, "retriever", "at least one of its files lies in the buffer, verified"),
     Move(HPSS_QUEUE, REAPER_QUEUE, "retriever", "none of its files could be had in this round"),
     Move(HPSS_QUEUE, QUARANTINE, "retriever", "it kills its workers, or is unreadable"),

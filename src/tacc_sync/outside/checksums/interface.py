@@ -7,6 +7,9 @@ from typing import Protocol
 
 from tacc_sync.rules.documents import Request
 
+# The voucher whose word comes with the request. It costs nothing to ask, and is asked of what is there already, too.
+GIVEN = "list"
+
 
 class Catalog(Protocol):
     """A catalog that may not answer."""
