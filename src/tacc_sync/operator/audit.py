@@ -55,10 +55,12 @@ class Neighbours:
 
 @dataclass(slots=True)
 class _Extent:
-    """What is looked at: which part of which requests, which trees and files in HPSS are listed for it, the requests
-    that may know of the same places, and of the requests' own roots those that are known to be files."""
+    """What is looked at: which part of which requests (`distinct`: one of those that mean the same, as those of every
+    night do), which trees and files in HPSS are listed for it, the requests that may know of the same places, and of
+    the requests' own roots those that are known to be files."""
 
     scopes: list[Scope]
+    distinct: list[Scope]
     roots: list[str]
     names: list[str]
     requests: dict[str, Request]
@@ -142,7 +144,9 @@ class Audit:
             for key, request in self._planned()
             if any(is_within(request.destination, top) or is_within(top, request.destination) for top in tops)
         }
-        return _Extent(scopes, roots, listed, requests, frozenset(root for scope in scopes for root in scope.roots))
+        distinct = list({scope.meaning: scope for scope in scopes}.values())
+        scope_roots = frozenset(root for scope in distinct for root in scope.roots)
+        return _Extent(scopes, distinct, roots, listed, requests, scope_roots)
 
     def _planned(self) -> Iterator[tuple[str, Request]]:
         for key in places.finished_keys(self._disk):
@@ -206,7 +210,17 @@ class Audit:
         ours = [any(scope.holds(file.path) for scope in scopes) for file in work.files]
         for place, known in differences.known_of(work, place=sighting.place, by=sighting.by, ours=ours, late=late):
             extent.note(known.source)
-            facts.add(_line(place, known))
+            if not self._is_told_elsewhere(extent, known):
+                facts.add(_line(place, known))
+
+    @staticmethod
+    def _is_told_elsewhere(extent: _Extent, known: Known) -> bool:
+        """Does the unit that delivered it say the same, and more? A request of every night proves all files anew."""
+        if known.outcome != "proven" or known.request not in extent.requests:
+            return False
+        if not known.ours:
+            return True
+        return any(scope.key == known.request and scope.holds(known.source) for scope in extent.scopes)
 
     def _cannot_read(self, path: str) -> None:
         if path not in self.unreadable:
@@ -234,14 +248,14 @@ class Audit:
     def _add_file(facts: SortedLines, extent: _Extent, file: ListedFile) -> None:
         path = printable(file.path)
         goes: dict[str, str] = {}
-        for scope in extent.scopes:
+        for scope in extent.distinct:
             if scope.means(file.path):
                 goes.setdefault(printable(scope.place_of(file.path)), scope.key)
         for place, key in goes.items():
             facts.add(_line(place, Here(path, file.size, file.written, key, path == file.path)))
         if goes:
             return
-        holder = next((scope for scope in extent.scopes if scope.holds(file.path)), None)
+        holder = next((scope for scope in extent.distinct if scope.holds(file.path)), None)
         if holder is not None:
             facts.add(_line("", Aside("excluded", path, file.size, f"by request {holder.key}")))
         else:
@@ -249,7 +263,7 @@ class Audit:
 
     def _add_refused(self, facts: SortedLines, extent: _Extent, refused: Refused) -> None:
         path = printable(refused.path)
-        holders = [scope for scope in extent.scopes if not scope.can_do_without(refused.path)]
+        holders = [scope for scope in extent.distinct if not scope.can_do_without(refused.path)]
         if refused.kind == "missing":
             if refused.path in extent.roots:
                 self.notes.append(f"{path} does not exist in HPSS")
@@ -265,13 +279,13 @@ class Audit:
                 "get permission for it, or audit another part",
                 EX_UNAVAILABLE,
             )
-        if not any(scope.holds(refused.path) for scope in extent.scopes):
+        if not any(scope.holds(refused.path) for scope in extent.distinct):
             facts.add(_line("", Aside("unrequested", path, 0, f"it cannot be listed: {printable(refused.text)}")))
 
     def _list_destination(self, facts: SortedLines, extent: _Extent) -> None:
         near = self._neighbours
         trees, wanted = set[str](), set[str]()
-        for scope in extent.scopes:
+        for scope in extent.distinct:
             of_scope = scope.images(extent.files)
             trees |= of_scope[0]
             wanted |= of_scope[1]

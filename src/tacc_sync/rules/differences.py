@@ -254,6 +254,9 @@ class _Case:
         if (unsettled := self._unsettled()) is not None:
             return unsettled
         if verdict == "update" and delivery is not None:
+            if abandoned is not None and (abandoned.size, abandoned.written) == (here.size, here.written):
+                text = f"{abandoned.why}; the destination has {_version(delivery)}, the earlier one"
+                return "abandoned", text, abandoned
             return "changed-since", f"{_of_archive(here)}; {_delivered(delivery)}: {_version(delivery)}", delivery
         if self._remote is None:
             if delivery is not None:

@@ -30,6 +30,13 @@ class Scope:
         self._excluded = any_of(compiled(request.exclude, request.pattern_rules, "exclude"))
 
     @property
+    def meaning(self) -> tuple[object, ...]:
+        """Two that are equal in this mean the same files, and put them into the same places."""
+        request = self._request
+        patterns = (tuple(request.include), tuple(request.exclude), request.pattern_rules)
+        return tuple(self.sources), self.destination, self._below, self._named, patterns
+
+    @property
     def roots(self) -> list[str]:
         """The trees in HPSS that hold all files that it means; none when it names its files."""
         return outermost(filter(None, (_common(root, self._below) for root in selection.listing_roots(self._request))))
