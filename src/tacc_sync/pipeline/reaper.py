@@ -48,8 +48,9 @@ class Reaper:
         except (BadDocument, NewerDocument) as error:
             return cannot_read(bench, claimed, "reaper", error)
         freed, size = self._free(work)
-        if freed < self._expected(work):
+        if freed < self._expected(work) and self._reservations(work.unit):
             # Gone already, as after a kill; or another host has just put it there, and this one does not know it yet.
+            # Without a reservation it was freed in an earlier round.
             bench.home.clock.sleep(ownership.SEEN_LATE)
             more, bytes_more = self._free(work)
             freed, size = freed + more, size + bytes_more
