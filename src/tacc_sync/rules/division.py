@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from tacc_sync.rules.identity import printable
 from tacc_sync.rules.selection import destination_of
 
-# Files of a part, about: some hundred megabytes with all that is known of them.
-PART_FILES = 100_000
+# Files of a part, about: a hundred megabytes with all that is known of them.
+PART_FILES = 50_000
 
 
 class Division:
