@@ -3,7 +3,6 @@ memory an audit of them takes."""
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -27,6 +26,12 @@ KEY = "f8c7f5f6d70a"
 IN_A_DIRECTORY, IN_A_UNIT = 5000, 2000
 WRITTEN = "2020-06-01T12:00:00"
 NOON = int(time.mktime((2020, 6, 1, 12, 0, 0, 0, 0, -1)))
+
+
+def peak():
+    """Kilobytes of this program at most. The kernel's resource usage would begin with what its parent had."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1])
 
 
 def name(number):
@@ -113,5 +118,5 @@ if __name__ == "__main__":
     print(
         *(f"{kind}={amount.files}" for kind, amount in sorted(counts.kinds.items())),
         f"seconds={time.monotonic() - began:.0f}",
-        f"kilobytes={resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}",
+        f"kilobytes={peak()}",
     )
