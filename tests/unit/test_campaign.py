@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -197,6 +198,26 @@ def test_what_a_worker_fails_with_ends_the_simulation_and_is_told():
         kernel.run()
 
 
+@pytest.mark.timeout(30)
+def test_whoever_ends_a_simulation_and_then_waits_ends_with_it():
+    kernel, seen = Kernel(), []
+
+    def ends():
+        kernel.sleep(1)
+        kernel.stop()
+        # Long enough for the end to be prepared meanwhile.
+        time.sleep(0.2)
+        try:
+            kernel.sleep(1)
+        finally:
+            seen.append("out")
+
+    kernel.spawn(lambda: kernel.sleep(1000))
+    kernel.spawn(ends)
+    kernel.run()
+    assert seen == ["out"]
+
+
 @given(outage=st.floats(1, 1000), every=st.floats(2000, 9000), begin=st.floats(0, 30000), work=st.floats(0, 50000))
 @settings(deadline=None)
 def test_time_up_and_time_down_add_up(outage, every, begin, work):
@@ -232,7 +253,8 @@ def check_laws(run, outcome, catalogue):
     idle=st.sampled_from([0.0, 60.0, 900.0]),
     trouble=st.sampled_from([Trouble(), Trouble(files=0.1, tasks=0.1), Trouble(outage=HOUR, outage_every=11 * HOUR)]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
+@pytest.mark.timeout(900)
 def test_whatever_the_scene_each_byte_arrives_once_and_the_buffer_is_never_overfull(
     name, seed, drives, buffer, network, idle, trouble
 ):

@@ -149,9 +149,15 @@ class Kernel:
 
     def _dispatch(self, mine: _Sleeper) -> None:
         """Hand over to what is due next; return when it is this worker's turn."""
+        if self.over and mine is not self._main:
+            # Also for whoever waits on his way out: nobody would wake him.
+            raise Over
         if not self._hand_over(mine):
             mine.baton.acquire()
-        if self.over and mine is not self._main:
+        if mine is self._main:
+            # The end. Whoever brought it about may still be on his way out.
+            return
+        if self.over:
             raise Over
         self._current = mine
 
