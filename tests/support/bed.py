@@ -264,11 +264,19 @@ class Bed:
         return found
 
     def works(self):
-        """unit -> its document, wherever it lies."""
-        return {
-            unit: json.loads((self.workspace / places[0]).read_text())
-            for unit, places in self.places_of_units().items()
-        }
+        """unit -> its document, wherever it lies; a look at which one moved is taken again."""
+
+        def look():
+            with contextlib.suppress(FileNotFoundError):
+                return [
+                    (unit, json.loads((self.workspace / places[0]).read_text()))
+                    for unit, places in self.places_of_units().items()
+                ]
+            return None
+
+        found = []
+        wait_for(lambda: (seen := look()) is not None and (found.append(seen) or True), "the units at rest")
+        return dict(found[0])
 
     def is_finished(self, key):
         return (self.workspace / "finished" / key / "request.json").exists()
