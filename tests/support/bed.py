@@ -267,16 +267,17 @@ class Bed:
         """unit -> its document, wherever it lies; a look at which one moved is taken again."""
 
         def look():
-            with contextlib.suppress(FileNotFoundError):
-                return [
-                    (unit, json.loads((self.workspace / places[0]).read_text()))
+            try:
+                documents = {
+                    unit: json.loads((self.workspace / places[0]).read_text())
                     for unit, places in self.places_of_units().items()
-                ]
-            return None
+                }
+            except FileNotFoundError:
+                return None
+            # No units are an answer, too.
+            return [documents]
 
-        found = []
-        wait_for(lambda: (seen := look()) is not None and (found.append(seen) or True), "the units at rest")
-        return dict(found[0])
+        return wait_for(look, "the units at rest")[0]
 
     def is_finished(self, key):
         return (self.workspace / "finished" / key / "request.json").exists()

@@ -43,19 +43,23 @@ class Destination:
         known = self._listings.get(directory)
         if known is not None and self._clock.uptime() - known[0] < self._age:
             return known[1]
-        parent, _, name = directory.rpartition("/")
-        if directory != root and is_within(directory, root) and name not in self._below(parent or "/", root, go_on):
-            # Of a tree that is not there yet, one call tells.
+        if self._is_absent(directory, root, go_on):
             return {}
         return self._ask(directory, go_on)[0]
+
+    def _is_absent(self, directory: str, root: str, go_on: Callable[[], None]) -> bool:
+        """Whether the directory above tells that this one is not there: of a tree that is not there yet, one call
+        does."""
+        parent, _, name = directory.rpartition("/")
+        is_inside = directory != root and is_within(directory, root)
+        return is_inside and name not in self._below(parent or "/", root, go_on)
 
     def _below(self, directory: str, root: str, go_on: Callable[[], None]) -> frozenset[str]:
         """What is no file in a directory: what may be a directory."""
         known = self._directories.get(directory)
         if known is not None and self._clock.uptime() - known[0] < self._age:
             return known[1]
-        parent, _, name = directory.rpartition("/")
-        if directory != root and is_within(directory, root) and name not in self._below(parent or "/", root, go_on):
+        if self._is_absent(directory, root, go_on):
             return frozenset()
         return self._ask(directory, go_on)[1]
 

@@ -28,7 +28,6 @@ class Prepared:
     tapes: Shelves[str, Candidate] = field(default_factory=lambda: Shelves(Candidate))
     there: Spool[Settled] = field(default_factory=lambda: Spool(Settled))
     listed: int = 0
-    files: int = 0
     # By voucher: of how many files it says something.
     vouched: dict[str, int] = field(default_factory=dict)
     # At the destination already, and given a hash by the request that nothing known of them can be compared with.
@@ -59,7 +58,6 @@ class Planning:
             for number, part in enumerate(_parts(files, division)):
                 chosen = selection.select(request, part, meetings)
                 prepared.listed += chosen.listed
-                prepared.files += len(chosen.files) + len(chosen.unspeakable)
                 self._already_there.sort_out(request, chosen, number)
                 prepared.uncompared += self._compare(request, chosen)
                 self._put(prepared, request, chosen)
@@ -95,18 +93,8 @@ class Planning:
 
     def _put(self, prepared: Prepared, request: Request, chosen: Selection) -> None:
         for there in chosen.there:
-            file = there.listed
             prepared.there.append(
-                Settled(
-                    file.path,
-                    file.size,
-                    file.section,
-                    file.offset,
-                    file.volumes,
-                    file.written,
-                    vouched=there.vouched,
-                    adopted_by=there.adopted_by,
-                )
+                Settled(*_of_listing(there.listed), vouched=there.vouched, adopted_by=there.adopted_by)
             )
         paths = [file.path for file in chosen.files]
         hashes = self._hpss.hashes(paths) if self._asks_for_hashes else {}
@@ -118,7 +106,7 @@ class Planning:
         for file in chosen.files:
             path = file.path
             known = hashes.get(path)
-            candidate = _candidate(file)
+            candidate = Candidate(*_of_listing(file))
             if known:
                 candidate.archive_hash = f"{known.algorithm}:{known.hex}"
             if vouched:
@@ -129,7 +117,7 @@ class Planning:
                 candidate.why = chosen.doubtful.get(path)
             tapes.put(tape(file.volumes), candidate)
         for file in chosen.unspeakable:
-            candidate = _candidate(file)
+            candidate = Candidate(*_of_listing(file))
             candidate.is_speakable = False
             tapes.put(tape(file.volumes), candidate)
 
@@ -140,8 +128,8 @@ class Planning:
         return name
 
 
-def _candidate(file: Listed) -> Candidate:
-    return Candidate(file.path, file.size, file.section, file.offset, file.volumes, file.written)
+def _of_listing(file: Listed) -> tuple[str, int, int, int, tuple[str, ...], str]:
+    return file.path, file.size, file.section, file.offset, file.volumes, file.written
 
 
 def _parts(files: Spool[ListedFile], division: Division) -> Iterator[Iterable[ListedFile]]:

@@ -20,14 +20,8 @@ from tacc_sync.rules.presence import Vouched, prove
 from tacc_sync.rules.selection import Listed
 
 
-@readable
-class Candidate(Struct, array_like=True, gc=False):
-    """A file that a request means, and what is known of it before it is cut into a unit.
-
-    The first six fields are the listing's (see `Listed`). `archive_hash` as in a unit's document, `vouched` too.
-    `lender`: the unit of another request that carries it. `why`: it must not be carried unless the operator says so.
-    `is_speakable`: its name can stand in a document.
-    """
+class _OfListing(Struct, array_like=True, gc=False):
+    """What the listing says of a file (see `Listed`)."""
 
     path: str
     size: int
@@ -35,6 +29,16 @@ class Candidate(Struct, array_like=True, gc=False):
     offset: int
     volumes: tuple[str, ...]
     written: str
+
+
+@readable
+class Candidate(_OfListing, array_like=True, gc=False):
+    """A file that a request means, and what is known of it before it is cut into a unit.
+
+    `archive_hash` as in a unit's document, `vouched` too. `lender`: the unit of another request that carries it. `why`:
+    it must not be carried unless the operator says so. `is_speakable`: its name can stand in a document.
+    """
+
     archive_hash: str = ""
     vouched: dict[str, str] = {}
     lender: str = ""
@@ -43,15 +47,9 @@ class Candidate(Struct, array_like=True, gc=False):
 
 
 @readable
-class Settled(Struct, array_like=True, gc=False):
+class Settled(_OfListing, array_like=True, gc=False):
     """A file that a request means and that is at the destination already; `vouched` and `adopted_by` as in `There`."""
 
-    path: str
-    size: int
-    section: int
-    offset: int
-    volumes: tuple[str, ...]
-    written: str
     vouched: Vouched | None = None
     adopted_by: str = ""
 
