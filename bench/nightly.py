@@ -32,7 +32,9 @@ import json, resource, sys
 from tacc_sync.cli.main import main
 status = main(["run", "--once", "--quiet"])
 own = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"status": status, "cpu": own.ru_utime + own.ru_stime, "rss_kib": own.ru_maxrss}))
+# The peak in its resource usage would begin with what its parent had.
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+print(json.dumps({"status": status, "cpu": own.ru_utime + own.ru_stime, "rss_kib": peak}))
 """
 
 

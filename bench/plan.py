@@ -28,17 +28,16 @@ FAKE_HSI = """#!/bin/sh
 for in_file; do :; done
 in_file=${in_file#in }
 here=$(dirname "$0")
-line=$(sed -n 1p "$in_file")
-case $line in
-*) printf '%s\\n' "$line"; cat "$here/lines"; sed -n 2p "$in_file"; cat "$here/top" ;;
-esac
+sed -n 1p "$in_file"; cat "$here/lines"; sed -n 2p "$in_file"; cat "$here/top"
 """
 PLANNER = """
 import json, resource, sys
 from tacc_sync.cli.main import main
 status = main(["run", "syncer", "--once", "--quiet"])
 own = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"status": status, "cpu": own.ru_utime + own.ru_stime, "rss": own.ru_maxrss * 1024}))
+# The peak in its resource usage would begin with what its parent had.
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+print(json.dumps({"status": status, "cpu": own.ru_utime + own.ru_stime, "rss": peak * 1024}))
 """
 SORT_MEMORY = "1G"
 
