@@ -112,8 +112,8 @@ def write_lines(root: Path, lines: int, tapes: int) -> None:
 def plan(root: Path, workspace: Path, lines: int) -> dict[str, float]:
     """One process that plans one request."""
     command = str(Path(sys.executable).with_name("tacc-sync"))
-    buffer = root / "buffer"
-    buffer.mkdir(exist_ok=True)
+    buffer = workspace.with_name(f"{workspace.name}-buffer")
+    buffer.mkdir()
     environment = {
         **os.environ,
         "TACC_SYNC_WORK_ROOT": str(workspace),
