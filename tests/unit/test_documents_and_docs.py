@@ -20,6 +20,7 @@ from tacc_sync.rules import (
     manifest_chain,
     ownership,
     route,
+    site_rates,
     standing,
     validity,
 )
@@ -253,6 +254,7 @@ DOCUMENTS = {
     "Chained": certificate.Chained,
     "Sealed": certificate.Sealed,
     "Checksums": external.Understood,
+    "Site rates": site_rates.SiteRates,
 }
 
 
@@ -288,6 +290,7 @@ def test_each_place_of_the_workspace_is_described():
         layout.CONFIG,
         layout.FORMAT_FILE,
         layout.IDENTITY,
+        layout.SITE_RATES,
         layout.TURN,
         layout.PART,
         layout.MARKER,

@@ -22,6 +22,8 @@ FORMAT_FILE = "format.json"
 IDENTITY = "identity.json"
 # What both endpoints verify: see operator/checksum_probe.py.
 CHECKSUMS = "checksums.json"
+# What this site was seen to do: see rules/site_rates.py.
+SITE_RATES = "rates.json"
 MARKER = ".tacc-sync.json"
 TURN = "turn"
 CLAIMS = "claims"
