@@ -1,4 +1,5 @@
-"""What this site's drives, sessions and network have been seen to do: what `doctor --measure` writes and forecasts read. Pure.
+"""What this site's drives, sessions and network have been seen to do: what `doctor --measure` writes and forecasts
+read. Pure.
 
 Guarantee: what was not measured says so (None), and is never guessed here.
 """
