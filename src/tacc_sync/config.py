@@ -43,7 +43,7 @@ SECRETS = ("GLOBUS_CLIENT_SECRET", "FILE_CATALOG_CLIENT_SECRET")
 
 SIZES = {("buffer", "quota"), ("units", "bytes")}
 TIMES = {
-    *(("hsi", key) for key in ("stall", "listing_stall", "answer")),
+    *(("hsi", key) for key in ("stall", "stage_stall", "listing_stall", "answer")),
     ("buffer", "rest"),
     *(("globus", key) for key in ("poll", "trouble_patience")),
     *(("patience", key) for key in ("first_rest", "longest_rest", "at_least")),
@@ -53,6 +53,7 @@ TIMES = {
     ("catalog", "timeout"),
 }
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("hsi", "recall"): ("order", "stage"),
     ("hsi", "unhashed"): ("line", "size"),
     ("globus", "login"): ("client", "user"),
     ("run", "log_format"): ("text", "json"),
@@ -61,6 +62,7 @@ CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kKMGTPE]?)(?P<binary>i?)B?")
 _TIME = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|min|m|h|d|w)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+_OPTION = re.compile(r"[A-Za-z0-9._=+,-]{1,80}")
 _URL = re.compile(r"(https://[^\s/@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)(/\S*)?")
 LONGEST = 1e12
 _SECONDS = {
@@ -213,6 +215,12 @@ def _check(settings: Settings) -> None:
     wrong = [
         (settings.hsi.sessions < 1, "hsi.sessions must be at least 1"),
         (not settings.hsi.command, "hsi.command must name a program"),
+        (settings.hsi.stage_ahead < 1, "hsi.stage_ahead must be at least 1"),
+        (
+            # A line of hsi holds several commands and paths, and these words are not quoted.
+            not all(map(_OPTION.fullmatch, settings.hsi.stage_options)),
+            "hsi.stage_options must be plain words such as -A",
+        ),
         (settings.globus.tasks < 1, "globus.tasks must be at least 1"),
         (
             settings.units.files < 1 or settings.units.bytes < 1,

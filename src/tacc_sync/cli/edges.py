@@ -137,6 +137,10 @@ class Edges:
     @cached_property
     def hpss(self) -> Hsi:
         """HPSS, through hsi."""
+        return self.hpss_recalling(self.settings.hsi.recall)
+
+    def hpss_recalling(self, recall: str) -> Hsi:
+        """HPSS, its files asked for in this way, whatever is configured."""
         command = self.settings.hsi.command[0]
         if shutil.which(command, path=self._environment.get("PATH")) is None:
             raise OperatorFault(
@@ -146,6 +150,7 @@ class Edges:
                 EX_UNAVAILABLE,
             )
         from tacc_sync.outside.hpss.hsi import Hsi
+        from tacc_sync.outside.hpss.hsi_gets import Staging
 
         section, lease = self.settings.hsi, self.settings.lease
         return Hsi(
@@ -157,6 +162,8 @@ class Edges:
             get_options=section.get_options,
             get_flags=section.get_flags,
             stall_seconds=section.stall,
+            staging=Staging(tuple(section.stage_options), section.stage_ahead) if recall == "stage" else None,
+            stage_stall_seconds=section.stage_stall,
             listing_stall_seconds=section.listing_stall,
             answer_seconds=section.answer,
             # A process whose beats stop landing dies after SUICIDE_SHARE of the lease, and one that is frozen pulses no

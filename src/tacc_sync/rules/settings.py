@@ -22,6 +22,15 @@ class Hsi(Section, kw_only=True):
     sessions: int = 5
     # A tape may queue for hours; a session in which no byte has moved for so long is ended.
     stall: float = 4 * 3600.0
+    # "order": files are asked for one by one, in tape order. "stage": HPSS is asked for many files of a tape at once,
+    # and can choose the order. Whether NERSC's HPSS gains by it is not known: `doctor --measure` tells.
+    recall: str = "order"
+    # hsi's options of `stage` are not documented anywhere that we could read; it must not wait for each file.
+    stage_options: list[str] = []
+    # How many files of a session are asked for ahead: they lie on HPSS' own disks until they are fetched.
+    stage_ahead: int = 100
+    # The same as `stall`, of a session that stages: HPSS may read all that was asked for before it gives the first one.
+    stage_stall: float = 24 * 3600.0
     listing_stall: float = 900.0
     answer: float = 120.0
     # Under -P hsi probably suppresses the lines that confirm each file, and those are a proof where the archive has

@@ -95,6 +95,8 @@ class Settings:
     tape_capacity: int = 10_000_000_000_000  # for the model: how many catalogue bytes fill a tape
     tape_wraps: int = 160
     tape_metres: int = 1072
+    stage_reorders: bool = True  # the drive may choose among the requests that `stage` has opened
+    stage_says: str = ""  # what `stage` prints of a file that it has asked for; `{path}` is filled in
     read_bytes_per_second: float = 0.0
     disk_bytes_per_second: float = 0.0
     time_scale: float = 1.0

@@ -1,8 +1,9 @@
 """`get` and `cget` of the simulated hsi: files come from their tapes, in the order asked for.
 
 `get [-c on] [-C] [-P] [-T on|off] [-A|-N|-S] LOCAL : HPSS ...`, also without `LOCAL :` (the file lands in the
-current directory), also as a list `get << EOF`. As with the real one: blanks around the colon are needed; an
-existing local file is overwritten without asking (`cget` leaves it alone, whatever is in it); a failed
+current directory), also as a list `get << EOF`. What `stage` has
+asked for is awaited, and comes from disk. As with the real one: blanks around the colon are needed; an existing local
+file is overwritten without asking (`cget` leaves it alone, whatever is in it); a failed
 transfer leaves what had arrived; the next file is tried, and the exit code at the end is 64. `-P` keeps the
 modification time, `-c on` compares with the archive's hash where there is one, `-C` (purge the disk cache) is
 only written into the log.
@@ -67,6 +68,8 @@ class Transfer:
         self.session = session
         self.command = command
         self.chosen = chosen
+        # Whether the file that is fetched now lies on the archive's disks.
+        self._from_disk = False
         client = session.client
         self.is_talkative = not client.popen or session.settings.get_lines_under_P
 
@@ -155,14 +158,20 @@ class Transfer:
     def _deliver(self, target: int, path: bytes, entry: Entry, faults: list[Fault]) -> int:
         """Write the file; the number of bytes that hsi will tell."""
         session = self.session
-        if entry.volumes:
+        is_staged = session.queue.has(entry)
+        if is_staged:
+            session.queue.bring(entry)
+        elif entry.volumes:
+            session.queue.use_drive()
             session.clock.take(entry.volumes)
             session.clock.locate(entry.start)
         stop = first(faults, "error", "hang", "signal", "truncate")
         size = where_to_stop(entry.size, stop)
+        self._from_disk = is_staged or not entry.volumes
         self._write(target, entry, size, first(faults, "zeros"))
-        if entry.volumes:
+        if entry.volumes and not is_staged:
             session.clock.advance(size)
+            session.queue.used_drive()
         if stop and stop.what == "error":
             session.report(self.command, path, stop)
             raise TransferFailed
@@ -186,7 +195,7 @@ class Transfer:
     def _copy(self, target: int, entry: Entry, start: int, end: int) -> None:
         """Write these bytes of an archived file, not faster than tape or disk cache are."""
         settings = self.session.settings
-        rate = settings.read_bytes_per_second if entry.volumes else settings.disk_bytes_per_second
+        rate = settings.disk_bytes_per_second if self._from_disk else settings.read_bytes_per_second
         # At a rate the file grows in small steps: whoever watches it must see that it lives.
         piece = max(1, int(rate * TICK)) if rate else PIECE
         began, at = time.monotonic(), start

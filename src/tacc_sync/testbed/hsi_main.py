@@ -22,6 +22,7 @@ from tacc_sync.testbed.hsi_hashes import run_hash
 from tacc_sync.testbed.hsi_login import log_in
 from tacc_sync.testbed.hsi_ls import run_ls
 from tacc_sync.testbed.hsi_session import EX_BADPARAM, ClientOptions, Leave, Session
+from tacc_sync.testbed.hsi_stage import run_stage
 from tacc_sync.testbed.hsi_words import BadLine, Usage, Word, is_shell_escape, split_line
 
 TYPE_CHECKING = False
@@ -186,6 +187,7 @@ COMMANDS: dict[bytes, Callable[[Session, list[Word]], None]] = {
     b"ls": run_ls,
     b"get": lambda session, words: run_get(session, words, "get"),
     b"cget": lambda session, words: run_get(session, words, "cget"),
+    b"stage": run_stage,
     b"hashlist": lambda session, words: run_hash(session, words, "hashlist"),
     b"hashcreate": lambda session, words: run_hash(session, words, "hashcreate"),
     b"hashverify": lambda session, words: run_hash(session, words, "hashverify"),

@@ -21,6 +21,7 @@ from tacc_sync.testbed.hpss_settings import Settings, SitePaths
 from tacc_sync.testbed.hsi_words import Word, alternatives, pattern_of
 from tacc_sync.testbed.tape_catalogue import Catalogue, Entry
 from tacc_sync.testbed.tape_clock import TapeClock
+from tacc_sync.testbed.tape_queue import TapeQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Session:
         # Where `get << EOF` finds the lines of its list; set by whoever reads commands.
         self.next_line: Callable[[], bytes | None] = lambda: None
         self.clock = TapeClock(paths, self.settings, self.name, self.log)
+        self.queue = TapeQueue(self.settings, self.clock, self.log)
         os.environ["TZ"] = self.settings.timezone
         time.tzset()
 

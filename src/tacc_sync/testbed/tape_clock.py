@@ -76,15 +76,15 @@ class TapeClock:
         self._held: tuple[str, ...] = ()
         self._places: dict[str, int] = {}
 
-    def take(self, cartridges: tuple[str, ...]) -> None:
-        """Return when these cartridges are mounted for us."""
+    def take(self, cartridges: tuple[str, ...]) -> bool:
+        """Return when these cartridges are mounted for us; whether they were not ours before."""
         if cartridges == self._held:
-            return
+            return False
         if len(cartridges) > self._settings.drives:
             # Fewer drives than stripes: one after the other, which is enough for counting mounts.
             for cartridge in cartridges:
                 self.take((cartridge,))
-            return
+            return True
         reported: set[tuple[str, str]] = set()
         pause = SHORTEST_POLL
         while True:
@@ -106,6 +106,7 @@ class TapeClock:
             pause = min(2 * pause, LONGEST_POLL)
         self._held = cartridges
         self.nap(outcome)
+        return True
 
     def release(self) -> None:
         """Let the cartridges rest in their drives."""
@@ -119,14 +120,24 @@ class TapeClock:
 
     def locate(self, start: int) -> None:
         """Wind the held cartridges to this byte."""
+        seconds = self.seconds_to(start)
+        self.wind(start)
+        self.nap(seconds)
+
+    def seconds_to(self, start: int) -> float:
+        """How long the held cartridges take to this byte."""
         seconds = 0.0
         for cartridge in self._held:
             here = self._places.get(cartridge, 0)
             if here != start:
                 model = locate_seconds(self._settings, here, start)
                 seconds = max(seconds, model if self._settings.serpentine else self._settings.locate_seconds)
-            self._places[cartridge] = start
-        self.nap(seconds)
+        return seconds
+
+    def wind(self, place: int) -> None:
+        """The held cartridges stand at this byte."""
+        for cartridge in self._held:
+            self._places[cartridge] = place
 
     def advance(self, size: int) -> None:
         """The held cartridges have been read for that many bytes."""

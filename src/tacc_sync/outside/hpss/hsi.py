@@ -20,7 +20,7 @@ from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.spool import Spool
 from tacc_sync.outside.hpss.hsi_answers import Answer, FilesAnswer, HashesAnswer
 from tacc_sync.outside.hpss.hsi_commands import in_file, why_not_gettable, why_unspeakable, word
-from tacc_sync.outside.hpss.hsi_gets import GetsAnswer
+from tacc_sync.outside.hpss.hsi_gets import GetsAnswer, Staging
 from tacc_sync.outside.hpss.hsi_lines import Dialect
 from tacc_sync.outside.hpss.hsi_process import STOPPED, Ended, Kennel, find_program
 from tacc_sync.outside.hpss.hsi_progress import Progress
@@ -59,6 +59,8 @@ class Hsi:
         get_options: Sequence[str] = ("-q",),
         get_flags: Sequence[str] = ("-P",),
         stall_seconds: float = 4 * 3600,
+        staging: Staging | None = None,
+        stage_stall_seconds: float = 24 * 3600,
         listing_stall_seconds: float = 15 * 60,
         answer_seconds: float = 60,
         batch_lines: int = 1000,
@@ -68,7 +70,9 @@ class Hsi:
     ) -> None:
         """`scratch` is a local directory for IN files. `leash_seconds` > 0 needs somebody who calls `pulse`.
 
-        Success lines of `get` are said to be suppressed under `-P`, hence `-q` there.
+        Success lines of `get` are said to be suppressed under `-P`, hence `-q` there. With `staging` HPSS is asked for
+        many files of a session at once; as it may then read any of them first, and shows nothing of it, such a session
+        has a patience of its own.
         """
         self._clock = clock
         self._scratch = Path(scratch)
@@ -77,7 +81,8 @@ class Hsi:
         self._listing_options = tuple(listing_options)
         self._get_options = tuple(get_options)
         self._get_flags = tuple(get_flags)
-        self._stall_seconds = stall_seconds
+        self._staging = staging
+        self._stall_seconds = stall_seconds if staging is None else stage_stall_seconds
         self._listing_stall_seconds = listing_stall_seconds
         self._answer_seconds = answer_seconds
         self._batch_lines = max(1, batch_lines)
@@ -273,7 +278,7 @@ class Hsi:
         result = [Fetched(None, f"NAME-UNSPEAKABLE: {refusal}" if refusal else "") for refusal in refusals]
         if not asked:
             return Session(result, 0, None, [])
-        answer = GetsAnswer(asked, self._get_flags, self._dialect)
+        answer = GetsAnswer(asked, self._get_flags, self._dialect, self._staging)
         progress = Progress([fetch.local_path for fetch in asked])
         announced = 0
 
@@ -292,13 +297,13 @@ class Hsi:
         ended = self._run(answer, self._get_options, session_name, why_kill)
         for position, index in enumerate(speakable):
             result[index] = answer.fetched(position)
-        trouble = self._trouble_of_session(answer, ended)
         has_begun = answer.over > 0 or progress.has_begun() or any(answer.errors)
+        trouble = self._trouble_of_session(answer, ended, has_begun=has_begun)
         if trouble is not None and trouble[0] in _REMEDIES and not ended.killed_because and not has_begun:
             raise _fault(*trouble)
         return Session(result, ended.exit_status, trouble, answer.strange)
 
-    def _trouble_of_session(self, answer: GetsAnswer, ended: Ended) -> tuple[str, str] | None:
+    def _trouble_of_session(self, answer: GetsAnswer, ended: Ended, *, has_begun: bool) -> tuple[str, str] | None:
         """What went wrong with the session as a whole."""
         if ended.killed_because == STOPPED:
             return "STOPPED", _NOT_TO_GO_ON
@@ -320,7 +325,7 @@ class Hsi:
             )
         if silent:
             return "HPSS-SESSION-BROKEN", f"hsi ended without a word about {len(silent)} files"
-        if status and not any(answer.errors):
+        if status and not answer.is_explained(has_begun=has_begun):
             return "HPSS-SESSION-BROKEN", f"hsi ended with exit status {status} and named no file"
         return None
 

@@ -80,6 +80,22 @@ def get(hpss_path: str, local_path: str, flags: tuple[str, ...]) -> str:
     return " ".join(("get", *flags, quoted(local_path), ":", quoted(hpss_path)))
 
 
+def stage(hpss_path: str, options: tuple[str, ...]) -> str:
+    """Ask HPSS to bring one file from tape to its own disks."""
+    return " ".join(("stage", *options, quoted(hpss_path)))
+
+
+def recall(gets: list[str], stages: list[str], ahead: int) -> list[str]:
+    """The lines of a session that offers HPSS many requests at once: the first `ahead` files are asked for before the
+    first one is fetched, and one more with each that is fetched. A "" among the stages is left out."""
+    ahead = max(1, ahead)
+    lines = [line for line in stages[:ahead] if line]
+    for index, line in enumerate(gets):
+        lines.append(line)
+        lines += [later for later in stages[index + ahead : index + ahead + 1] if later]
+    return lines
+
+
 def why_not_gettable(hpss_path: str, local_path: str, flags: tuple[str, ...]) -> str:
     """Why this pair can't be put on one line; "" when it can."""
     for name, path in (("its path", hpss_path), ("the path in the buffer", local_path)):
