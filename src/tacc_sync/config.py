@@ -41,7 +41,14 @@ ENVIRONMENT: tuple[tuple[str, str, str], ...] = (
 )
 SECRETS = ("GLOBUS_CLIENT_SECRET", "FILE_CATALOG_CLIENT_SECRET")
 
-SIZES = {("buffer", "quota"), ("units", "bytes")}
+SIZES = {
+    ("buffer", "quota"),
+    ("units", "bytes"),
+    *(
+        ("site_rules", key)
+        for key in ("ticket_bytes", "ticket_file", "difficult_file", "largest_file", "mean_file", "destination_bytes")
+    ),
+}
 TIMES = {
     *(("hsi", key) for key in ("stall", "stage_stall", "listing_stall", "answer")),
     ("buffer", "rest"),

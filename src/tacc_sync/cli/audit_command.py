@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from tacc_sync.cli.edges import Edges
-from tacc_sync.cli.request_commands import user
+from tacc_sync.cli.request_words import user
 from tacc_sync.cli.talk import confirm, pass_edges, say, show
 from tacc_sync.operator.adopt_present import Adoption
 from tacc_sync.operator.audit import Audit, Neighbours

@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": "doctor_command",
     "login": "login_commands",
     "logout": "login_commands",
+    "plan": "plan_command",
     "submit": "request_commands",
     "standing": "standing_commands",
     "adopt": "request_commands",

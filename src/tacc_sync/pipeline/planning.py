@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 
 from tacc_sync.outside.checksums.interface import GIVEN, Voucher
 from tacc_sync.outside.host.spool import Shelves, Spool
-from tacc_sync.outside.hpss.interface import Hpss, ListedFile
+from tacc_sync.outside.hpss.interface import Hpss, ListedFile, Refused
 from tacc_sync.pipeline.already_there import AlreadyThere
-from tacc_sync.rules import presence, selection
-from tacc_sync.rules.batches import Candidate, Settled, tape_of
+from tacc_sync.rules import batches, presence, selection
+from tacc_sync.rules.batches import Candidate, PlannedUnit, Settled, tape_of
 from tacc_sync.rules.division import Division
-from tacc_sync.rules.documents import Request, Why
+from tacc_sync.rules.documents import BadDocument, Request, Strange, Why
+from tacc_sync.rules.faults import WorkFault
+from tacc_sync.rules.identity import printable
 from tacc_sync.rules.selection import Listed, Meetings, Selection, There
+from tacc_sync.rules.settings import Settings, to_collection
 
 
 @dataclass(slots=True)
@@ -126,6 +129,63 @@ class Planning:
         if name is None:
             name = self._tapes[volumes] = tape_of(volumes)[0]
         return name
+
+
+def must_be_shown(request: Request, settings: Settings) -> None:
+    """Return when the destination collection shows where a request wants to go; `BadDocument` otherwise."""
+    shown = settings.destination
+    if to_collection(request.destination, shown.path_prefix, shown.globus_prefix) is None:
+        raise BadDocument(
+            "destination",
+            f"does not lie below {shown.path_prefix}, all that the destination collection shows",
+            "correct it, or [destination] in tacc-sync.toml",
+        )
+
+
+def strange_in(request: Request, refused: Iterable[Refused]) -> list[Strange]:
+    """What was met and cannot be carried. A part of the tree that could not be listed makes the request
+    impossible, unless it is excluded anyway."""
+    roots = set(selection.named_files(request) or selection.listing_roots(request))
+    unlisted = [
+        entry for entry in refused if entry.kind != "not-a-file" and not selection.is_excluded(request, entry.path)
+    ]
+    # A directory that only the patterns name (`2020/*.zip`) may well not exist: then they match nothing.
+    narrowed = roots.difference(request.sources, request.files)
+    unlisted = [entry for entry in unlisted if not (entry.kind == "missing" and entry.path in narrowed)]
+    missing = [entry for entry in unlisted if entry.kind == "missing" and entry.path in roots]
+    if missing:
+        names = ", ".join(printable(entry.path) for entry in missing[:20])
+        raise WorkFault(
+            "SOURCE-MISSING",
+            f"{len(missing)} of the {len(roots)} paths asked for do not exist in HPSS: {names}",
+            "correct `source` (or `files`), and drop the request again",
+        )
+    if unlisted:
+        names = "; ".join(f"{printable(entry.path)}: {entry.text}" for entry in unlisted[:20])
+        raise WorkFault(
+            "SOURCE-UNREADABLE",
+            f"{len(unlisted)} paths could not be listed, so nobody knows what lies there: {names}",
+            "get permission for them, or exclude them, and drop the request again",
+        )
+    return [
+        Strange(path=printable(entry.path), kind=entry.kind, text=entry.text)
+        for entry in refused
+        if entry.kind == "not-a-file" and not selection.is_excluded(request, entry.path)
+    ]
+
+
+def units_of(key: str, prepared: Prepared, settings: Settings) -> Iterator[PlannedUnit]:
+    """The units of a request with this key, tape by tape, and at last those of what is there already."""
+    for tape in sorted(prepared.tapes.shelves()):
+        yield from batches.plan_units(
+            key,
+            prepared.tapes.on(tape),
+            unit_bytes=settings.units.bytes,
+            unit_files=settings.units.files,
+            quota=settings.buffer.quota,
+            sessions=settings.hsi.sessions,
+        )
+    yield from batches.plan_there(key, prepared.there, settings.units.files)
 
 
 def _of_listing(file: Listed) -> tuple[str, int, int, int, tuple[str, ...], str]:

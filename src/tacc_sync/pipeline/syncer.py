@@ -7,25 +7,24 @@ understood is kept, byte for byte, with the reason."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tacc_sync.outside.checksums.interface import Voucher
 from tacc_sync.outside.globus.interface import Globus
-from tacc_sync.outside.hpss.interface import Hpss, Listing, Refused
+from tacc_sync.outside.hpss.interface import Hpss, Listing
 from tacc_sync.pipeline.already_there import AlreadyThere
 from tacc_sync.pipeline.loans import Loans
-from tacc_sync.pipeline.planning import Planning, Prepared
+from tacc_sync.pipeline.planning import Planning, Prepared, must_be_shown, strange_in, units_of
 from tacc_sync.pipeline.renewal import Renewal
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
-from tacc_sync.rules import batches, documents, legacy, selection
+from tacc_sync.rules import documents, legacy, selection
 from tacc_sync.rules.batches import PlannedUnit
 from tacc_sync.rules.documents import Admission, BadDocument, NewerDocument, Plan, Request, Strange, Work
 from tacc_sync.rules.faults import Fault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, printable, request_key
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import FINISHED, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
-from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import earlier, layout, queues
 from tacc_sync.workspace.earlier import Index
 from tacc_sync.workspace.home import STAGING, create_once, make_directory
@@ -129,13 +128,7 @@ class Syncer:
             return legacy.convert_request(content, section.hpss_base_path, section.tacc_base_path)
         request = documents.decode(content, Request)
         selection.validate(request)
-        shown = self._bench.settings.destination
-        if to_collection(request.destination, shown.path_prefix, shown.globus_prefix) is None:
-            raise BadDocument(
-                "destination",
-                f"does not lie below {shown.path_prefix}, all that the destination collection shows",
-                "correct it, or [destination] in tacc-sync.toml",
-            )
+        must_be_shown(request, self._bench.settings)
         return request
 
     def _refuse(self, name: str, content: bytes, error: BadDocument) -> Step:
@@ -185,7 +178,7 @@ class Syncer:
             bench.home.beat(doing=f"lists {', '.join(map(printable, request.sources))} for request {key}")
             bench.report("request_claimed", component="syncer", request=key, path=name)
             listing = self._list(request)
-            strange = self._strange(request, listing.refused)
+            strange = strange_in(request, listing.refused)
             others = earlier.committed(bench.disk)
             unfinished = sorted(others.intersection(queues.requests(bench.disk)))
 
@@ -251,37 +244,6 @@ class Syncer:
             return self._hpss.list_files(named)
         return self._hpss.list_trees(selection.listing_roots(request))
 
-    def _strange(self, request: Request, refused: list[Refused]) -> list[Strange]:
-        """What was met and cannot be carried. A part of the tree that could not be listed makes the request
-        impossible, unless it is excluded anyway."""
-        roots = set(selection.named_files(request) or selection.listing_roots(request))
-        unlisted = [
-            entry for entry in refused if entry.kind != "not-a-file" and not selection.is_excluded(request, entry.path)
-        ]
-        # A directory that only the patterns name (`2020/*.zip`) may well not exist: then they match nothing.
-        narrowed = roots.difference(request.sources, request.files)
-        unlisted = [entry for entry in unlisted if not (entry.kind == "missing" and entry.path in narrowed)]
-        missing = [entry for entry in unlisted if entry.kind == "missing" and entry.path in roots]
-        if missing:
-            names = ", ".join(printable(entry.path) for entry in missing[:20])
-            raise WorkFault(
-                "SOURCE-MISSING",
-                f"{len(missing)} of the {len(roots)} paths asked for do not exist in HPSS: {names}",
-                "correct `source` (or `files`), and drop the request again",
-            )
-        if unlisted:
-            names = "; ".join(f"{printable(entry.path)}: {entry.text}" for entry in unlisted[:20])
-            raise WorkFault(
-                "SOURCE-UNREADABLE",
-                f"{len(unlisted)} paths could not be listed, so nobody knows what lies there: {names}",
-                "get permission for them, or exclude them, and drop the request again",
-            )
-        return [
-            Strange(path=printable(entry.path), kind=entry.kind, text=entry.text)
-            for entry in refused
-            if entry.kind == "not-a-file" and not selection.is_excluded(request, entry.path)
-        ]
-
     def _plan(
         self, claimed: str, request: Request, prepared: Prepared, strange: list[Strange], others: set[str]
     ) -> Step:
@@ -295,7 +257,7 @@ class Syncer:
         plan = Plan(planned_at=now, files=0, bytes=0, units=[], listed_files=prepared.listed, strange=strange)
         index = Index()
         destination_of = selection.destinations(request)
-        for planned in self._units(request_key(request.request_id), prepared):
+        for planned in units_of(request_key(request.request_id), prepared, self._bench.settings):
             work = planned.work(
                 destination_of, request_id=request.request_id, created_at=now, priority=request.priority
             )
@@ -312,19 +274,6 @@ class Syncer:
             )
         request.plan = plan
         return self._commit(claimed, stem, request, plan, index, others)
-
-    def _units(self, key: str, prepared: Prepared) -> Iterator[PlannedUnit]:
-        settings = self._bench.settings
-        for tape in sorted(prepared.tapes.shelves()):
-            yield from batches.plan_units(
-                key,
-                prepared.tapes.on(tape),
-                unit_bytes=settings.units.bytes,
-                unit_files=settings.units.files,
-                quota=settings.buffer.quota,
-                sessions=settings.hsi.sessions,
-            )
-        yield from batches.plan_there(key, prepared.there, settings.units.files)
 
     def _stage(self, staging: str, planned: PlannedUnit, work: Work, plan: Plan, index: Index) -> None:
         """Write a unit where it waits for the commit, and note it in the plan and in the index."""

@@ -178,6 +178,21 @@ class Run(Section, kw_only=True):
     also_at: list[str] = []
 
 
+class SiteRules(Section, kw_only=True):
+    """What the sites ask of a request (see rules/site_rules.py); sizes, and numbers. 0: nobody knows."""
+
+    # NERSC wants a ticket before more than this is recalled in files larger than that.
+    ticket_bytes: int = 100 * 10**12
+    ticket_file: int = 100 * 10**9
+    difficult_file: int = 10**12
+    largest_file: int = 20 * 10**12
+    sessions: int = 15
+    # Ranch's; what is left of a project's quota is told by `samcli quota use -H` only.
+    mean_file: int = 300 * 10**9
+    destination_files: int = 0
+    destination_bytes: int = 0
+
+
 class Settings(Section, kw_only=True):
     """All of it."""
 
@@ -192,6 +207,7 @@ class Settings(Section, kw_only=True):
     patience: PatienceSection = msgspec.field(default_factory=PatienceSection)
     lease: LeaseSection = msgspec.field(default_factory=LeaseSection)
     run: Run = msgspec.field(default_factory=Run)
+    site_rules: SiteRules = msgspec.field(default_factory=SiteRules)
 
 
 def to_collection(path: str, prefix: str, collection_prefix: str) -> str | None:

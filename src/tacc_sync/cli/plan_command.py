@@ -1,0 +1,124 @@
+"""`plan`: what a request asks for, before a byte moves."""
+
+# What a plan needs is loaded only when there is one.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from tacc_sync.cli.edges import Edges
+from tacc_sync.cli.request_words import Words, describes_requests, submissions
+from tacc_sync.cli.talk import as_json as json_option
+from tacc_sync.cli.talk import pass_edges, say, show, show_json
+from tacc_sync.operator import submit as submission
+from tacc_sync.operator.plan import Plan, plan_of
+from tacc_sync.operator.plan_text import lines, rule_lines
+from tacc_sync.operator.submit import Submission
+from tacc_sync.pipeline.foresight import Foreseen
+from tacc_sync.rules.documents import BadDocument
+from tacc_sync.rules.faults import EX_DATAERR
+from tacc_sync.rules.identity import printable
+from tacc_sync.rules.patience import to_iso
+from tacc_sync.rules.site_rules import Outlook, ticket
+
+
+@click.command(short_help="What would a request ask for?")
+@describes_requests
+@click.option("--ticket", "only_ticket", is_flag=True, help="Show only the ticket to NERSC, ready to be sent.")
+@json_option
+@pass_edges
+def plan(edges: Edges, words: Words, *, only_ticket: bool, as_json: bool) -> int:
+    """Show what would become of a request, before a byte moves: files, tapes, the site's rules that it breaks.
+
+    Lists the archive and the destination as the syncer does, and changes nothing; it works while others run. Exits 65
+    when nothing of the request can be carried.
+
+    \b
+    Example:
+      tacc-sync plan --source /home/projects/x --destination /scoutfs/x --include '*.zip'
+      tacc-sync plan request.json --json
+    """
+    return show_plans(edges, submissions(edges, words), as_json=as_json, only_ticket=only_ticket)
+
+
+def show_plans(edges: Edges, ready: list[Submission], *, as_json: bool, only_ticket: bool = False) -> int:
+    """Show what would become of these requests; the exit code."""
+    can, shown = True, []
+    for number, one in enumerate(ready):
+        foreseen, found = _foresee(edges, one)
+        can = can and found.can_be_carried
+        text = ticket(found.load, _outlook(edges, foreseen, found))
+        if only_ticket:
+            click.echo(text, nl=False)
+        elif as_json:
+            shown.append(_document(foreseen, found, text))
+        else:
+            if number:
+                show()
+            _show(found, text)
+    if as_json and not only_ticket:
+        show_json(shown)
+    if not can:
+        say("Nothing of it can be carried.")
+    return 0 if can else EX_DATAERR
+
+
+def _foresee(edges: Edges, one: Submission) -> tuple[Foreseen, Plan]:
+    from tacc_sync.pipeline.foresight import Foresight
+    from tacc_sync.pipeline.step import Bench
+    from tacc_sync.workspace import layout
+    from tacc_sync.workspace.home import Home
+
+    layout.open_workspace(edges.disk)
+    if submission.in_use(edges.disk, one.key):
+        raise BadDocument(
+            "request_id",
+            f"{printable(one.request.request_id)} is in use in this workspace (its first twelve hex digits count)",
+            "leave `request_id` out, and the request gets a new one",
+        )
+    # A home that is never entered: there is no directory of it, and nothing that could be changed through it.
+    home = Home(edges.disk, None, edges.clock, edges.host, component="operator")
+    bench = Bench(home, edges.settings, lambda _event, /, **_about: None, lambda _component: None)
+    globus = edges.globus if edges.looks_first else None
+    foreseen = Foresight(bench, edges.hpss, globus, edges.vouchers).foresee(one.request)
+    found = plan_of(one.request, one.key, foreseen.units(), edges.settings, looked=globus is not None)
+    found.listed_files, found.strange = foreseen.prepared.listed, foreseen.strange
+    return foreseen, found
+
+
+def _outlook(edges: Edges, foreseen: Foreseen, found: Plan) -> Outlook:
+    request = foreseen.request
+    return Outlook(
+        sources=tuple(map(printable, request.sources)),
+        tapes=found.tapes,
+        spanning_files=found.spanning.files,
+        largest=found.largest,
+        begin=to_iso(edges.clock.now())[:10],
+        requested_by=printable(request.requested_by),
+    )
+
+
+def _show(found: Plan, text: str) -> None:
+    for line in lines(found):
+        show(line)
+    for line in rule_lines(found):
+        show(line)
+    if any(judged.rule == "ticket" for judged in found.broken):
+        show()
+        for line in text.splitlines():
+            show(f"    {line}")
+
+
+def _document(foreseen: Foreseen, found: Plan, text: str) -> dict[str, Any]:
+    fields = {name: getattr(found, name) for name in Plan.__dataclass_fields__}
+    asks = any(judged.rule == "ticket" for judged in found.broken)
+    return {
+        **fields,
+        "can_be_carried": found.can_be_carried,
+        "ticket": text if asks else "",
+        "document": msgspec.to_builtins(foreseen.request),
+    }
