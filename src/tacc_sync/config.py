@@ -230,6 +230,10 @@ def _check(settings: Settings) -> None:
         ),
         (settings.globus.tasks < 1, "globus.tasks must be at least 1"),
         (
+            not 0 <= settings.globus.queued <= 90,
+            "globus.queued must be between 0 and 90: Globus takes no more than 100 tasks of a user",
+        ),
+        (
             settings.units.files < 1 or settings.units.bytes < 1,
             "units.files and units.bytes must be at least 1",
         ),

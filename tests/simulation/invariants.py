@@ -234,7 +234,7 @@ def _outside(world):
                 broken(9, f"a session uses {free}, and nothing keeps others from it")
     live = [task for task in world.globus.live() if task.fate != FOREIGN]
     if len(live) > world.tasks_at_once:
-        broken("11 (three tasks)", f"{len(live)} tasks are at work: {[t.order.label for t in live]}")
+        broken("11 (three tasks)", f"{len(live)} tasks are at work or queued: {[t.order.label for t in live]}")
     units = [task.order.label.rpartition(".")[0] for task in live]
     if len(set(units)) != len(units):
         broken(3, f"two live tasks of one unit: {units}")

@@ -650,6 +650,7 @@ def small_settings(**changes):
     settings.buffer.quota = changes.pop("quota", 150)
     settings.globus.source_collection = "source"
     settings.globus.destination_collection = "destination"
+    settings.globus.queued = 0 if "tasks" in changes else settings.globus.queued
     settings.globus.tasks = changes.pop("tasks", 3)
     settings.globus.poll = 20.0
     settings.hsi.sessions = 1
@@ -670,7 +671,7 @@ class World:
     def __init__(self, files, settings=None, hosts=("a", "b", "c")):
         self.settings = settings or small_settings()
         # What the components are told may be sabotaged; the law is this.
-        self.tasks_at_once = self.settings.globus.tasks
+        self.tasks_at_once = self.settings.globus.tasks + self.settings.globus.queued
         self.time = 0.0
         self.count = 0
         self.most = 10**12

@@ -307,13 +307,85 @@ def test_a_lost_reply_makes_one_task(house):
     assert len(house.delivered()) == 2
 
 
-def test_three_tasks_at_most(house):
+@pytest.mark.parametrize("queued", [0, 1, 2])
+def test_three_tasks_at_most_and_those_that_wait_at_the_service(house, queued):
     fill(house, files=12, tapes=8)
+    house.settings.globus.queued = queued
     house.globus.slow = 3
     house.drop()
     house.run()
-    assert house.globus.most_at_work == 3
+    assert house.globus.most_at_work == 3 + queued
     assert len(house.delivered()) == 12
+
+
+def test_the_slots_of_two_workers_are_counted_together(house):
+    fill(house, files=12, tapes=8)
+    house.globus.slow = 10**6
+    house.drop()
+    house.run("syncer", "retriever", until=house.clock.now() + 10)
+    one, other = house.component("globus_xfer"), house.component("globus_xfer")
+    for _ in range(10):
+        one.step()
+        other.step()
+        house.clock.time += 1
+    assert len(house.globus.tasks) == len(house.tree("globus_slots")) == 4
+
+
+def test_a_queued_task_is_waited_for_by_name_for_as_long_as_it_takes_and_never_given_up(house):
+    fill(house, files=2, tapes=1)
+    house.globus.nice_status = "Queued"
+    house.drop()
+    for _ in range(20):
+        house.run("syncer", "retriever", "globus_xfer", until=house.clock.now() + 500)
+    steps = house.run("syncer", "retriever", "globus_xfer", until=house.clock.now() + 10)
+    assert "three tasks of a user at a time" in steps[2].waits_for
+    assert steps[2].moving
+    (task,) = house.globus.tasks.values()
+    assert task.view.status == "ACTIVE"
+    (work,) = house.documents("globus_queue").values()
+    assert work["tasks"][0].get("trouble_since", "") == ""
+    house.globus.nice_status = None
+    house.run()
+    assert len(house.delivered()) == 2
+
+
+def test_a_task_of_hours_is_looked_at_seldom_and_its_end_is_seen_soon(house):
+    house.archive("long.dat", b"x" * 100_000, volumes=("AA000100",))
+    house.drop()
+    house.globus.slow, hours = 10**6, 36_000.0
+    looks, task, submit, begun = [], house.globus.task, house.globus.submit, []
+
+    def submitted(order):
+        begun.append(house.clock.now())
+        return submit(order)
+
+    def moving(task_id):
+        looks.append(house.clock.now() - begun[0])
+        if looks[-1] >= hours:
+            house.globus.slow = 0
+            return task(task_id)
+        found = house.globus.tasks[task_id]
+        house.globus._replace(found, bytes_transferred=int(looks[-1] / hours * 100_000))
+        return found.view
+
+    house.globus.task, house.globus.submit = moving, submitted
+    house.run("syncer", "retriever", "globus_xfer", rounds=3000, until=house.clock.now() + 1.5 * hours)
+    assert len(looks) < 250
+    assert hours <= looks[-1] <= hours + 5
+    assert len(begun) == 1
+
+
+def test_while_records_are_still_to_be_read_what_can_be_sent_is_sent_first(house):
+    fill(house, files=8, tapes=8)
+    house.drop()
+    house.run("syncer", "retriever", until=house.clock.now() + 10)
+    globus_xfer = house.component("globus_xfer")
+    for _ in range(4):
+        globus_xfer.step()
+    house.clock.time += 10
+    assert "ended the round" in globus_xfer.step().what
+    # Three others have ended too, and yet the slot goes to a unit that waits for it.
+    assert "submitted" in globus_xfer.step().what
 
 
 def test_purged_buffer_is_recalled_again(house):
@@ -391,7 +463,7 @@ def test_a_task_that_is_given_up_counts_and_ends_in_quarantine(house):
 
 @pytest.mark.fault("globus-quota")
 def test_a_full_destination_never_quarantines(house):
-    house.settings.patience.at_least = 0
+    house.settings.patience.at_least, house.settings.globus.poll = 0, 30
     fill(house, files=2, tapes=1)
     house.drop()
     house.globus.nice_status = "QUOTA_EXCEEDED"

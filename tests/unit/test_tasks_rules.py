@@ -21,7 +21,6 @@ from tacc_sync.rules.tasks import (
     TaskView,
     assess,
     judge_record,
-    next_poll,
 )
 
 NOW = 1_800_000_000.0
@@ -301,27 +300,3 @@ def test_adler32_is_the_same_with_and_without_leading_zeros(content):
 )
 def test_algorithm_names(said, name):
     assert name == algorithm_name(said)
-
-
-@given(st.floats(0, 1e9), st.none() | st.floats(0, 1e9), st.floats(-10, 1e6))
-def test_polls_are_never_too_often_and_never_too_rare(elapsed, expected, longest):
-    pause = next_poll(elapsed, expected, longest=longest)
-    assert 1.0 <= pause <= 30.0
-    assert pause <= max(longest, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("elapsed", "expected", "pause"),
-    [
-        (0, None, 1),
-        (50, None, 5),
-        (5000, None, 10),
-        (0, 600, 10),
-        (590, 600, 5),
-        (599, 600, 1),
-        (600, 600, 1),
-        (660, 600, 6),
-    ],
-)
-def test_polls_come_closer_towards_the_expected_end(elapsed, expected, pause):
-    assert pause == next_poll(elapsed, expected)

@@ -162,6 +162,16 @@ class Service:
         task.completed = self.kernel.now
         self.told()
 
+    def progress(self, task: _Task) -> int:
+        """Bytes that a task at work has moved by now."""
+        if task.state in {"queued", "starting"}:
+            return 0
+        left = task.left
+        if task.state == "moving":
+            left -= self.weather.up(self._since, self.kernel.now) * self.network.rate / len(self._moving)
+        work = task.size + len(task.copies) * self.network.per_file * self.network.rate
+        return round(task.size * (1 - max(0.0, left) / work)) if work else task.size
+
     def forget(self, task: _Task) -> None:
         """Its records have been read: a campaign has too many to keep."""
         task.order, task.copies, task.records = None, [], []
@@ -237,7 +247,7 @@ class SimGlobus:
             files=len(task.copies),
             files_transferred=task.delivered,
             files_skipped=0,
-            bytes_transferred=0 if active else task.size,
+            bytes_transferred=self._service.progress(task) if active else task.size,
             bytes_checksummed=0,
             requested_at=EPOCH + task.requested,
             completed_at=EPOCH + task.completed if task.completed is not None else None,

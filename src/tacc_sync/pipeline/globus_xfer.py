@@ -22,7 +22,7 @@ from tacc_sync.pipeline.hashing import AtOnce, Vigil
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer
-from tacc_sync.rules import evidence, failing, patience, retrieval, route, tasks
+from tacc_sync.rules import evidence, failing, patience, polling, retrieval, route, tasks
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Task, Why, Work, decode_or_none
 from tacc_sync.rules.external import AUTO, Understood, choose
 from tacc_sync.rules.faults import WorkFault, WorldFault
@@ -53,6 +53,10 @@ class GlobusXfer:
         self._running_since = bench.home.clock.now() if running_since is None else running_since
         self._vigils: dict[str, Vigil] = {}
         self._next_look: dict[str, float] = {}
+        # What the looks at each unit's task have told, and what tasks have been like: when to look again.
+        self._tracks: dict[str, polling.Track] = {}
+        self._habits = polling.Habits()
+        self._queued: set[str] = set()
         self._said: dict[str, Waits] = {}
         # When a unit was first seen to wait for a slot.
         self._since: dict[str, float] = {}
@@ -60,23 +64,25 @@ class GlobusXfer:
         self._refusals, self._failures = failing.Streak(), failing.Streak()
 
     def step(self) -> Step:
-        """Look after the units that have a slot; then give a free slot to a waiting unit."""
-        watched = self.watch()
-        if isinstance(watched, Moved):
-            return watched
+        """Give a free slot to a waiting unit; then look after the units that have one."""
+        # In this order: what can be sent does not wait until the records of others are read.
         given = self._give_slot()
-        if isinstance(given, Moved) or watched.waits_for == NOTHING:
+        if isinstance(given, Moved):
             return given
+        watched = self.watch()
+        if isinstance(watched, Moved) or watched.waits_for == NOTHING:
+            return watched if isinstance(watched, Moved) else given
         due = min((wait.due for wait in (watched, given) if wait.due is not None), default=None)
         return Waits(watched.waits_for, watched.upcoming, due, moving=watched.moving)
 
     def watch(self) -> Step:
         """Look after the units that have a slot."""
         waits: list[Waits] = []
-        here = {unit.unit for unit in queues.units(self._bench.disk, route.GLOBUS_QUEUE)}
         slots = queues.slots(self._bench.disk)
+        for gone in self._tracks.keys() - set(slots):
+            self._forget(gone)
         for unit in slots:
-            if unit in here:
+            if self._bench.disk.status(layout.entry(route.GLOBUS_QUEUE, unit)) is not None:
                 step = self._look_after(unit)
                 if isinstance(step, Moved):
                     return step
@@ -94,12 +100,15 @@ class GlobusXfer:
     def _give_slot(self) -> Step:
         bench = self._bench
         home, disk = bench.home, bench.disk
+        # A look beforehand: the turn is not taken for nothing.
+        if (full := self._is_full()) is not None:
+            return full
         with home.turn() as ours:
             if not ours:
                 return Waits("the turn to choose", due=home.clock.now() + 1, moving=True)
             slots = queues.slots(disk)
-            if len(slots) >= bench.settings.globus.tasks:
-                return Waits(f"a free slot: {len(slots)} tasks are at work", "begins when one has ended", moving=True)
+            if (full := self._is_full()) is not None:
+                return full
             rests = queues.rests(disk)
             now = home.clock.now()
             waiting = [unit for unit in queues.units(disk, route.GLOBUS_QUEUE) if unit.unit not in slots]
@@ -124,6 +133,15 @@ class GlobusXfer:
             # From now on every earlier copy of this workspace is an old one.
             ownership.raise_epoch(home)
         return self._start(unit, claimed)
+
+    def _is_full(self) -> Waits | None:
+        """Whether all slots are taken, on all hosts together."""
+        section = self._bench.settings.globus
+        taken = len(queues.slots(self._bench.disk))
+        if taken < section.tasks + section.queued:
+            return None
+        text = f"a free slot: {taken} tasks are at work or queued at Globus"
+        return Waits(text, "begins when one has ended", moving=True)
 
     # --- looking after a unit ---------------------------------------------------------------------------------
 
@@ -171,15 +189,26 @@ class GlobusXfer:
                 stuck = verdict.stuck
                 if stuck != bool(task.trouble_since):
                     return self._note_trouble(work.unit, patience.to_iso(now) if stuck else "")
-                due = now + tasks.next_poll(now - view.requested_at, None, longest=settings.poll)
-                self._next_look[work.unit] = due
+                due = self._next_look[work.unit] = now + self._pause(work.unit, view, task.bytes, now, verdict)
                 return self._say(work.unit, task.task_id, verdict, due)
             case tasks.GiveUp():
                 return self._cancel(work.unit, verdict)
             case tasks.Ended():
+                track = self._tracks.get(work.unit)
+                if verdict.succeeded and track is not None:
+                    self._habits.learn(track, task.bytes, now)
                 code = verdict.code or "TASK-LEFT-OUT"
                 text = verdict.text or f"task {task.task_id} succeeded, but has no record of this file"
                 return self._settle(work.unit, view, Why(code=code, text=text), counts=verdict.whose == "work")
+
+    def _pause(self, unit: str, view: TaskView, size: int, now: float, verdict: tasks.InProgress) -> float:
+        track = self._tracks.setdefault(unit, polling.Track())
+        track.note(view, size, now)
+        (self._queued.add if polling.is_queued(view) else self._queued.discard)(unit)
+        usual = self._bench.settings.globus.poll
+        pause = polling.pause(track, self._habits, size, now, usual=usual, begun=view.requested_at)
+        # What is in trouble may be given up, and its patience is measured from look to look.
+        return min(pause, usual) if verdict.code else pause
 
     def _say(self, unit: str, task_id: str, verdict: tasks.InProgress, due: float) -> Waits:
         code = f"{verdict.code}: " if verdict.code else ""
@@ -587,11 +616,18 @@ class GlobusXfer:
         # After the document, before the move: a unit whose round has ended needs no slot, and the slot must not
         # outlive it.
         home.take_away(f"{layout.SLOTS}/{work.unit}")
-        self._next_look.pop(work.unit, None)
-        self._said.pop(work.unit, None)
+        self._forget(work.unit)
+        # The service has begun with the next one.
+        soon = home.clock.now() + FIRST_LOOK
+        self._next_look.update((unit, min(self._next_look.get(unit, soon), soon)) for unit in self._queued)
         home.pass_on(claimed, route.REAPER_QUEUE)
         self._bench.wake("reaper")
         return Moved(f"ended the round of {work.unit}")
+
+    def _forget(self, unit: str) -> None:
+        for of_unit in (self._next_look, self._said, self._tracks):
+            of_unit.pop(unit, None)
+        self._queued.discard(unit)
 
     def _claim(self, unit: str) -> str | None:
         return self._bench.home.claim(route.GLOBUS_QUEUE, unit + SUFFIX)

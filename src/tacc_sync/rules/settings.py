@@ -88,7 +88,11 @@ class GlobusSection(Section, kw_only=True):
     destination_collection: str = ""
     # Globus works on three tasks of a user at a time (docs.globus.org, task behaviour).
     tasks: int = 3
-    poll: float = 10.0
+    # So many more wait at the service, which then begins with them itself: it needs no look of ours for that. Nothing
+    # overtakes them any more.
+    queued: int = 1
+    # How late the end of a task is seen at the most; far from it, a task is looked at less often (rules/polling.py).
+    poll: float = 5.0
     # The algorithm that the service's records are expected in, hashed in the same read as sha512. Another one is
     # computed from the buffer when the records come.
     record_algorithm: str = "md5"

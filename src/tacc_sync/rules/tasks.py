@@ -25,7 +25,6 @@ __all__ = [
     "Verdict",
     "assess",
     "judge_record",
-    "next_poll",
 ]
 
 Whose = Literal["work", "world", "operator"]
@@ -278,15 +277,3 @@ def _utc(when: float) -> str:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
-def next_poll(elapsed: float, expected: float | None, *, longest: float = 10.0) -> float:
-    """Seconds until the next look at a task that began `elapsed` seconds ago and should take `expected`.
-
-    What is seen late keeps its bytes in the buffer that long; so one looks more often near the expected end.
-    """
-    longest = min(max(longest, 1.0), 30.0)
-    left = expected - elapsed if expected is not None else 0.0
-    # Half of what is left comes closer each time; afterwards, or without a guess, a tenth of the time past.
-    guess = left / 2 if left > 0 else (elapsed - (expected or 0.0)) / 10
-    return min(max(guess, 1.0), longest)
