@@ -7,24 +7,36 @@ ten million: whoever asks looks at the suspects themselves.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 
-_PARTS = 256
+# Bits of a hash that choose its part, and how many hashes are sorted into their parts at once.
+_BITS = 8
+_AT_ONCE = 1 << 16
+# The first hash of each part but the first one.
+_BOUNDS = [(part << (64 - _BITS)) - (1 << 63) for part in range(1, 1 << _BITS)]
 
 
 class Repeats:
     """A memory of texts by their hashes, which differ from process to process."""
 
     def __init__(self) -> None:
-        self._parts = [array("q") for _ in range(_PARTS)]
+        self._parts = [array("q") for _ in range(1 << _BITS)]
+        self._new = array("q")
 
     def add(self, text: str) -> None:
         """Remember one."""
-        number = hash(text)
-        self._parts[number & (_PARTS - 1)].append(number)
+        self.add_all((text,))
+
+    def add_all(self, texts: Iterable[str]) -> None:
+        """Remember all of these."""
+        self._new.extend(map(hash, texts))
+        if len(self._new) >= _AT_ONCE:
+            self._put_away()
 
     def suspects(self) -> set[int]:
         """The hashes that occurred more than once."""
+        self._put_away()
         found: set[int] = set()
         for part in self._parts:
             if len(set(part)) < len(part):
@@ -35,6 +47,7 @@ class Repeats:
 
     def also_in(self, texts: Iterable[str]) -> list[str]:
         """Of these texts those that may have been remembered."""
+        self._put_away()
         asked: dict[int, list[str]] = {}
         for text in texts:
             asked.setdefault(hash(text), []).append(text)
@@ -43,3 +56,12 @@ class Repeats:
             for number in asked.keys() & part:
                 found += asked[number]
         return sorted(found)
+
+    def _put_away(self) -> None:
+        numbers = sorted(self._new)
+        start = 0
+        for part, bound in zip(self._parts, [*_BOUNDS, None], strict=True):
+            end = len(numbers) if bound is None else bisect_left(numbers, bound, start)
+            part.extend(numbers[start:end])
+            start = end
+        del self._new[:]

@@ -43,7 +43,7 @@ class Answer:
             carry = b""
         self._carry[stream] = carry
         if end:
-            self.take(stream, lines.decode("utf-8", "surrogateescape").split("\n"))
+            self.take(stream, lines.decode("utf-8", "surrogateescape"))
 
     def end(self) -> None:
         """Both streams have ended."""
@@ -60,10 +60,10 @@ class Answer:
             if not last_words:
                 self.is_strange(f"cut off inside of a line: {rest!r}")
 
-    def take(self, stream: int, lines: list[str]) -> None:
-        """Whole lines of one stream."""
+    def take(self, stream: int, text: str) -> None:
+        """Whole lines of one stream, the last one without its line end."""
         hear = self.ears[stream].hear
-        for line in lines:
+        for line in text.split("\n"):
             for said in hear(line):
                 self.said(stream, said)
 

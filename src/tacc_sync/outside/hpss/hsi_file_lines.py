@@ -1,14 +1,16 @@
 """FILE lines of `ls -P`, of which there may be ten million.
 
 Guarantee: a line is a file only if it has all thirteen fields and each has its form; a path that is not in
-its normal form is refused by name. Half a line is never a file.
+its normal form is refused by name. Half a line is never a file. Many lines at once (`plain_lines`) say what each of
+them says alone, or nothing.
 Never fails.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from operator import add
 
 from tacc_sync.outside.hpss.hsi_commands import is_normal, why_unspeakable
 from tacc_sync.outside.hpss.hsi_said import Complaint, Unknown
@@ -24,6 +26,12 @@ _PLAIN_FILE = re.compile(
     r"\t(\d\d/\d\d/\d{4})\t((?:[01]\d|2[0-3]):[0-5]\d:[0-6]\d)\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d",
     re.ASCII,
 )
+# What is left to `any`: names that may be unspeakable or have to be looked at twice.
+_LONGEST_PLAIN_PATH = 250
+_FIELDS = 12
+_MOST_DIGITS = 18
+# Behind the last field of a line: its end, and the first field of the next line.
+_NEXT = "\nFILE"
 
 
 class FileLines:
@@ -32,6 +40,9 @@ class FileLines:
     def __init__(self) -> None:
         self._volumes: dict[str, tuple[str, ...]] = {}
         self._days: dict[str, str] = {}
+        # Times that have the form of one; and those with what follows a line's last field.
+        self._times: set[str] = set()
+        self._last_times: set[str] = set()
         self.plain = self._plain_reader()
 
     def _plain_reader(self) -> Callable[[str], ListedFile | None]:
@@ -47,8 +58,9 @@ class FileLines:
             if found is None:
                 return None
             path, size, section, offset, labels, day, time = found.groups()
-            # What is left to `any`: names that may be unspeakable or have to be looked at twice.
-            if not path.isprintable() or "/." in path or "//" in path or path[-1] in " /" or len(path) > 250:
+            if not path.isprintable() or "/." in path or "//" in path or path[-1] in " /":
+                return None
+            if len(path) > _LONGEST_PLAIN_PATH:
                 return None
             volumes = all_volumes.get(labels)
             if volumes is None:
@@ -61,6 +73,57 @@ class FileLines:
             return new(path, int(size), 0, 0, (), date + time)
 
         return plain
+
+    def plain_lines(self, text: str) -> list[ListedFile] | None:
+        """The files of whole lines, each with a line end *before* it; None unless each is of the plain form.
+
+        Column by column, so that what has to be so of each of many fields is asked once of all of them.
+        """
+        fields = (text.removeprefix(f"{_NEXT}\t") + _NEXT).split("\t")
+        if len(fields) % _FIELDS:
+            return None
+        paths, sizes, sizes_again, positions, labels, *small, days, times, days_again, last_times = (
+            fields[column::_FIELDS] for column in range(_FIELDS)
+        )
+        # No field but the last one has a line end in it: so the lines are where the last fields say that they are.
+        if not (
+            _are_plain_paths(paths)
+            and _are_numbers(sizes)
+            and (sizes_again == sizes or _are_numbers(sizes_again))
+            and _are_numbers(set[str]().union(*small))
+            and self._are_times(times, last_times)
+        ):
+            return None
+        sections, _, offsets = zip(*[position.partition("+") for position in positions], strict=True)
+        if "" in offsets:
+            if any(position.endswith("+") for position in positions):
+                return None
+            offsets = tuple(offset or "0" for offset in offsets)
+        if not (_are_numbers(sections) and _are_numbers(offsets)):
+            return None
+        volumes_of, dates_of = self._volumes, self._days
+        for label in set(labels).difference(volumes_of):
+            if "\n" in label or self._read_volumes(label) is None:
+                return None
+        for day in {*days, *days_again}.difference(dates_of):
+            if self._read_day(day) is None:
+                return None
+        volumes = [volumes_of[label] for label in labels]
+        if not all(volumes):
+            sections = tuple(section if on else "0" for section, on in zip(sections, volumes, strict=True))
+            offsets = tuple(offset if on else "0" for offset, on in zip(offsets, volumes, strict=True))
+        written = map(add, map(dates_of.__getitem__, days), times)
+        return list(map(ListedFile, paths, map(int, sizes), map(int, sections), map(int, offsets), volumes, written))
+
+    def _are_times(self, times: list[str], last_times: list[str]) -> bool:
+        """Whether the first ones are times, and the second ones too, each with what follows a line."""
+        if not self._times.issuperset(times):
+            self._times.update(filter(_TIME.fullmatch, set(times)))
+        if not self._last_times.issuperset(last_times):
+            self._last_times.update(
+                time for time in set(last_times) if time.endswith(_NEXT) and _TIME.fullmatch(time.removesuffix(_NEXT))
+            )
+        return self._times.issuperset(times) and self._last_times.issuperset(last_times)
 
     def any(self, line: str) -> ListedFile | Complaint | Unknown:
         """The file of a FILE line of any form: padded fields, tabs in the name, names that we cannot carry."""
@@ -112,3 +175,23 @@ class FileLines:
         if known is None and _DATE.fullmatch(day):
             known = self._days[day] = f"{day[6:]}-{day[:2]}-{day[3:5]}T"
         return known
+
+
+def _are_plain_paths(paths: list[str]) -> bool:
+    """Whether each is a path that `_PLAIN_FILE` and `plain` take."""
+    # No such path has a quote, so that it tells where one ends.
+    text = '"'.join(paths) + '"'
+    return (
+        text.count('"') == len(paths)
+        and text.startswith("/")
+        and text.count('"/') == len(paths) - 1
+        and text.isprintable()
+        and not any(odd in text for odd in ("\\", "/.", "//", ' "', '/"'))
+        and len(max(paths, key=len)) <= _LONGEST_PLAIN_PATH
+    )
+
+
+def _are_numbers(texts: Collection[str]) -> bool:
+    """Whether each is an ASCII number, and not so long that nobody means it."""
+    text = "".join(texts)
+    return text.isascii() and text.isdigit() and "" not in texts and len(max(texts, key=len)) <= _MOST_DIGITS

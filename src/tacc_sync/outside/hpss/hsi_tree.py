@@ -46,7 +46,6 @@ class TreeAnswer(Answer):
         # What lies directly in the root and is no directory; and all of the root's entries that anything lies in.
         self._top: set[str] = set()
         self._opened: set[str] = set()
-        self._below = "\0"
         self._directories: set[str] = set()
         # For each stream what was listed behind the end of the tree; None while it is still the tree.
         self._again: list[set[str] | None] = [None, None]
@@ -63,24 +62,45 @@ class TreeAnswer(Answer):
         """Whether nothing at all was said about what exists."""
         return not (self.files or self.refused or self._directories)
 
-    def take(self, stream: int, lines: list[str]) -> None:
-        """The hot path: nearly all lines of a listing are plain files."""
-        ear, plain = self.ears[stream], self.files_heard.plain
-        note, add = self._entries.add, self.files.append
-        below, is_tree = self._below, self._again[stream] is None
-        for line in lines:
-            file = plain(line)
-            if file is not None and ear.pending is None:
-                path = file.path
-                if is_tree and path.startswith(below):
-                    note(path)
-                    add(file)
-                    continue
-                self._entry(stream, path, file)
-            else:
-                for said in ear.hear(line):
-                    self.said(stream, said)
-            below, is_tree = self._below, self._again[stream] is None
+    def take(self, stream: int, text: str) -> None:
+        """The hot path: nearly all lines of a listing are plain files, and nearly all others directories."""
+        if self._again[stream] is not None or self.ears[stream].pending is not None:
+            super().take(stream, text)
+            return
+        before, *behind = f"\n{text}".split("\nDIRECTORY\t")
+        directories, lines = [], [before]
+        for part in behind:
+            directory, end, rest = part.partition("\n")
+            directories.append(directory)
+            lines.append(end + rest)
+        plain = "".join(lines)
+        files = self.files_heard.plain_lines(plain) if plain else []
+        paths = [file.path for file in files or ()]
+        opened = self._opened_by(paths)
+        if files is None or opened is None:
+            super().take(stream, text)
+            return
+        # None of these ends the tree, so it makes no difference in which order they are named.
+        for directory in directories:
+            super().take(stream, f"DIRECTORY\t{directory}")
+        self._entries.add_all(paths)
+        self._opened |= opened
+        self.files.extend(files)
+
+    def _opened_by(self, paths: list[str]) -> set[str] | None:
+        """The entries of the root that all of these lie in; None when one of them does not lie in one."""
+        if not paths:
+            return set()
+        inside = self._inside
+        first, last = min(paths), max(paths)
+        below = f"{inside}{first[len(inside) :].partition('/')[0]}/"
+        if first.startswith(below) and last.startswith(below):
+            # So does what is between them in order.
+            return {below[:-1]}
+        tops = [path[len(inside) :].partition("/") for path in paths if path.startswith(inside)]
+        if len(tops) < len(paths) or not all(slash for _, slash, _ in tops):
+            return None
+        return {inside + name for name, _, _ in tops}
 
     def said(self, stream: int, said: Said) -> None:
         """Notices the echo behind which the tree has ended."""
@@ -135,9 +155,7 @@ class TreeAnswer(Answer):
         if self._is_top(path):
             self._top.add(path)
             return
-        opened = self._inside + path[len(self._inside) :].partition("/")[0]
-        self._opened.add(opened)
-        self._below = opened + "/"
+        self._opened.add(self._inside + path[len(self._inside) :].partition("/")[0])
 
     def _repeat(self, stream: int, path: str) -> None:
         again = self._again[stream]
