@@ -13,7 +13,7 @@ from typing import Literal
 
 from tacc_sync.rules import completion, route, sanity, second_thoughts
 from tacc_sync.rules.documents import BadDocument, File, Plan, Result, Work
-from tacc_sync.rules.identity import UnitName, task_label
+from tacc_sync.rules.identity import MEASURING, UnitName, task_label
 from tacc_sync.rules.progress import Amount, Standing
 from tacc_sync.rules.route import FINISHED, GLOBUS_QUEUE, HPSS_QUEUE, QUARANTINE, REAPER_QUEUE
 
@@ -300,6 +300,9 @@ def _reservations(reading: Reading, places: Mapping[str, list[UnitFacts]]) -> It
         if size != name.bytes:
             text = f"{size} bytes are reserved, the unit has {name.bytes}"
             yield _broken("RESERVATION-SIZE", f"reservations/{name.unit}.{size}", text, "report it")
+        if name.tape == MEASURING and any(worker.startswith("operator.") for worker in reading.homes):
+            # `doctor --measure` is at work.
+            continue
         if all(facts.place == FINISHED for facts in places.get(name.unit, ())):
             yield _broken(
                 "RESERVATION-ORPHAN",

@@ -25,6 +25,8 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 NO_TAPE = "none"
 # In the place of a tape: a unit of files that are at the destination already.
 THERE = "there"
+# In the place of a tape: room in the buffer for a measurement. A cartridge's label has six characters.
+MEASURING = "measuring"
 SUFFIX = ".json"
 
 
@@ -88,6 +90,11 @@ def tape_name(cartridges: Sequence[str]) -> str:
 def unit_id(request: str, tape: str, seq: int, size: int) -> str:
     """`<request>.<tape>.<seq>.<bytes>`."""
     return f"{request}.{tape}.{seq:04d}.{size}"
+
+
+def measuring_id(size: int) -> str:
+    """What a measurement's room is reserved under; looks like a unit, and is none."""
+    return unit_id("0" * 12, MEASURING, 0, size)
 
 
 def parse_unit(name: str) -> UnitName | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from tacc_sync.outside.host.interface import ProcessIdentity
 from tacc_sync.rules import documents, liveness
 from tacc_sync.rules.documents import BadDocument
-from tacc_sync.rules.identity import SUFFIX, is_worker, shortened
+from tacc_sync.rules.identity import MEASURING, SUFFIX, is_worker, shortened
 from tacc_sync.rules.liveness import Heartbeat, Lease, Seen
 from tacc_sync.rules.route import CLAIMABLE, FINISHED, HPSS_QUEUE, INBOX, QUARANTINE
 from tacc_sync.workspace import layout, queues
@@ -190,12 +190,12 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
         _settle_staging(home, owner_path, stem)
     for label in disk.names(layout.CARTRIDGES):
         path = f"{layout.CARTRIDGES}/{label}"
-        try:
-            holder = queues.read_document(disk, path, 4096).decode("utf-8", "replace")
-        except (FileNotFoundError, BadDocument):
-            continue
-        if holder == owner:
+        if _holds(disk, path, owner):
             home.take_away(path)
+    for name in disk.names(layout.RESERVATIONS):
+        # The others are a unit's, not a worker's.
+        if f".{MEASURING}." in name and _holds(disk, f"{layout.RESERVATIONS}/{name}", owner):
+            home.take_away(f"{layout.RESERVATIONS}/{name}")
     for queue in CLAIMABLE:
         for entry in _names(disk, f"{owner_path}/{queue}"):
             # Names in the inbox are strangers' choice: somebody may have dropped another file of this name meanwhile.
@@ -205,6 +205,14 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
         disk.sync(queue)
     _rename_if_there(disk, f"{owner_path}/{TURN}/{layout.TURN}", layout.TURN)
     disk.sync("")
+
+
+def _holds(disk: Disk, path: str, owner: str) -> bool:
+    """Whether something names this worker as its holder."""
+    try:
+        return queues.read_document(disk, path, 4096).decode("utf-8", "replace") == owner
+    except (FileNotFoundError, BadDocument):
+        return False
 
 
 def publish(home: Home, owner_path: str, stem: str) -> None:
