@@ -8,7 +8,7 @@ Fails with `Fenced` and `OSError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tacc_sync.outside.host.interface import ProcessIdentity
 from tacc_sync.rules import documents, liveness
@@ -161,9 +161,11 @@ class Recovery:
         if buffer is not None:
             # Before the claims: what lies here is not reserved for anybody else.
             for name in buffer.names(layout.PART):
-                if name.startswith(f"{layout.DEAD}{worker}~"):
+                # Under its own name when somebody without the buffer has fenced a measurement: its room goes with it.
+                is_measured = name == worker and any(_rooms(self._home.disk, worker))
+                if name.startswith(f"{layout.DEAD}{worker}~") or is_measured:
                     remove_tree(buffer, f"{layout.PART}/{name}")
-        elif self._heartbeat_has_part(worker):
+        elif self._heartbeat_has_part(worker) or any(_rooms(self._home.disk, worker)):
             return
         # First what it had not put into place yet: if its last call is still on the wire, as that of a process that was
         # killed a moment ago may be, it must find nothing here that it could put in the place of a claim that has gone
@@ -192,10 +194,8 @@ def give_back(home: Home, owner_path: str, owner: str, report: Report) -> None:
         path = f"{layout.CARTRIDGES}/{label}"
         if _holds(disk, path, owner):
             home.take_away(path)
-    for name in disk.names(layout.RESERVATIONS):
-        # The others are a unit's, not a worker's.
-        if f".{MEASURING}." in name and _holds(disk, f"{layout.RESERVATIONS}/{name}", owner):
-            home.take_away(f"{layout.RESERVATIONS}/{name}")
+    for reservation in list(_rooms(disk, owner)):
+        home.take_away(reservation)
     for queue in CLAIMABLE:
         for entry in _names(disk, f"{owner_path}/{queue}"):
             # Names in the inbox are strangers' choice: somebody may have dropped another file of this name meanwhile.
@@ -213,6 +213,13 @@ def _holds(disk: Disk, path: str, owner: str) -> bool:
         return queues.read_document(disk, path, 4096).decode("utf-8", "replace") == owner
     except (FileNotFoundError, BadDocument):
         return False
+
+
+def _rooms(disk: Disk, owner: str) -> Iterator[str]:
+    """The reservations that are this worker's own, and not a unit's: those of a measurement."""
+    for name in disk.names(layout.RESERVATIONS):
+        if f".{MEASURING}." in name and _holds(disk, f"{layout.RESERVATIONS}/{name}", owner):
+            yield f"{layout.RESERVATIONS}/{name}"
 
 
 def publish(home: Home, owner_path: str, stem: str) -> None:
