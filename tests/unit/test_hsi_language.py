@@ -744,7 +744,7 @@ COLUMNS = [
 OTHER_LINES = [
     "DIRECTORY\t/r/d", "DIRECTORY\t/r/d/e", "DIRECTORY\t/r", "DIRECTORY\tx", "DIRECTORY\t/r/d\tFILE\t", "DIRECTORY /r/d",
     "DIRECTORY\t/r/d\r", "", "FILE", "\tFILE\t/r/d/a", "A:/r-> " + record("/r/d/p"), record("/r/d/a") + record("/r/d/b"),
-    "[connecting to host/1]", "ls: cannot access", "*** ls: No such file or directory [-2: HPSS_ENOENT]", "    /r/d/gone",
+    record("/r/d/a") + record("/r/d/b").removeprefix("FILE"), "[connecting to host/1]", "ls: cannot access", "*** ls: No such file or directory [-2: HPSS_ENOENT]", "    /r/d/gone",
     hsi_commands.list_tree("/r"), hsi_commands.list_top("/r"), "DIRECTORY\t/s", "LINK\t/r/d/l",
 ]  # fmt: skip
 

@@ -67,12 +67,16 @@ class AlreadyThere:
         """Forget it."""
         self._deliveries, self._carried = Shelves(Delivery), Shelves(Carried)
 
+    def has_any(self, request: Request) -> bool:
+        """Whether there may be anything at all that a file of this request has to be compared with."""
+        return bool(self._carried.shelves()) or request.present == "adopt" or not self._remotes(request).are_none()
+
     def sort_out(self, request: Request, chosen: Selection, part: int) -> None:
         """Take out of a part's selection what is there, and mark what other requests carry, and what is in doubt."""
-        remotes = _Remotes(self._destination, self._bench.settings.destination, request.destination, self._go_on)
-        if remotes.are_none() and not self._carried.shelves() and request.present != "adopt":
-            # A request that is the first there: nothing to compare its files with.
+        if not self.has_any(request):
+            # A request that is the first there.
             return
+        remotes = self._remotes(request)
         destination_of = selection.destinations(request)
         wanted = {printable(destination_of(file.path)): file for file in chosen.files}
         known = earlier.of_these(self._deliveries.on(part), wanted)
@@ -106,6 +110,9 @@ class AlreadyThere:
             directories_listed=self._destination.calls if self._destination else 0,
             **{what: self._found[what] for what in ("there", "borrowed", "doubtful")},
         )
+
+    def _remotes(self, request: Request) -> _Remotes:
+        return _Remotes(self._destination, self._bench.settings.destination, request.destination, self._go_on)
 
     def _verdict(self, remote: Remote | None, destination: str, file: Listed, known: Earlier) -> presence.Verdict:
         if remote is None:

@@ -7,16 +7,16 @@ the local disk fail with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tacc_sync.outside.checksums.interface import GIVEN, Voucher
 from tacc_sync.outside.host.spool import Shelves, Spool
-from tacc_sync.outside.hpss.interface import Hpss, ListedFile, Refused
+from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, ListedFile, Refused
 from tacc_sync.pipeline.already_there import AlreadyThere
 from tacc_sync.rules import batches, presence, selection
 from tacc_sync.rules.batches import Candidate, PlannedUnit, Settled, tape_of
-from tacc_sync.rules.division import Division
+from tacc_sync.rules.division import PART_FILES, Division
 from tacc_sync.rules.documents import BadDocument, Request, Strange, Why
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import printable
@@ -56,20 +56,30 @@ class Planning:
         to time of how many files everything is known."""
         division = Division(request.sources, request.destination, len(files))
         self._already_there.begin(request, others, division)
-        prepared, meetings = Prepared(), Meetings()
         try:
-            for number, part in enumerate(_parts(files, division)):
-                chosen = selection.select(request, part, meetings)
-                prepared.listed += chosen.listed
-                self._already_there.sort_out(request, chosen, number)
-                prepared.uncompared += self._compare(request, chosen)
-                self._put(prepared, request, chosen)
-                say(prepared.listed)
+            parts = _by_directory(files, division) if self._already_there.has_any(request) else _in_order(files)
+            prepared, meetings = self._sort_out(request, parts, say)
+            if meetings.may_meet():
+                # No listing of ours names a file twice; of others it is said below which two meet, and where.
+                prepared, meetings = self._sort_out(request, _by_directory(files, division), say)
         finally:
             self._already_there.end()
         selection.refuse_nested(request, meetings, lambda: _meant(request, files))
         self._already_there.tell(request)
         return prepared
+
+    def _sort_out(
+        self, request: Request, parts: Iterable[Iterable[ListedFile]], say: Callable[[int], None]
+    ) -> tuple[Prepared, Meetings]:
+        prepared, meetings = Prepared(), Meetings()
+        for number, part in enumerate(parts):
+            chosen = selection.select(request, part, meetings)
+            prepared.listed += chosen.listed
+            self._already_there.sort_out(request, chosen, number)
+            prepared.uncompared += self._compare(request, chosen)
+            self._put(prepared, request, chosen)
+            say(prepared.listed)
+        return prepared, meetings
 
     def _compare(self, request: Request, chosen: Selection) -> int:
         """Take what an earlier delivery proves, and the request's own list contradicts, for a conflict; how many files
@@ -105,24 +115,40 @@ class Planning:
         for name, said in vouched.items():
             prepared.vouched[name] = prepared.vouched.get(name, 0) + len(said)
         vouched = {name: said for name, said in vouched.items() if said}
-        tapes, tape = prepared.tapes, self._tape
-        for file in chosen.files:
-            path = file.path
-            known = hashes.get(path)
-            candidate = Candidate(*_of_listing(file))
-            if known:
-                candidate.archive_hash = f"{known.algorithm}:{known.hex}"
-            if vouched:
-                candidate.vouched = {who: said[path] for who, said in vouched.items() if path in said}
-            if chosen.borrowed:
-                candidate.lender = chosen.borrowed.get(path, "")
-            if chosen.doubtful:
-                candidate.why = chosen.doubtful.get(path)
-            tapes.put(tape(file.volumes), candidate)
-        for file in chosen.unspeakable:
-            candidate = Candidate(*_of_listing(file))
-            candidate.is_speakable = False
-            tapes.put(tape(file.volumes), candidate)
+        is_told_of = bool(hashes or vouched or chosen.borrowed or chosen.doubtful)
+        candidates: Sequence[Listed] = chosen.files
+        if is_told_of:
+            candidates = [self._candidate(file, hashes.get(file.path), vouched, chosen) for file in chosen.files]
+        self._shelve(prepared, candidates)
+        self._shelve(prepared, [Candidate(*_of_listing(file), is_speakable=False) for file in chosen.unspeakable])
+
+    @staticmethod
+    def _candidate(
+        file: Listed, known: ArchiveHash | None, vouched: Mapping[str, Mapping[str, str]], chosen: Selection
+    ) -> Candidate:
+        path = file.path
+        candidate = Candidate(*_of_listing(file))
+        if known:
+            candidate.archive_hash = f"{known.algorithm}:{known.hex}"
+        if vouched:
+            candidate.vouched = {who: said[path] for who, said in vouched.items() if path in said}
+        if chosen.borrowed:
+            candidate.lender = chosen.borrowed.get(path, "")
+        if chosen.doubtful:
+            candidate.why = chosen.doubtful.get(path)
+        return candidate
+
+    def _shelve(self, prepared: Prepared, files: Sequence[Listed]) -> None:
+        """Put files with their tape. One of which nothing is known but the listing is as good as a candidate: it comes
+        back as one."""
+        by_volumes: dict[tuple[str, ...], list[Listed]] = {}
+        for file in files:
+            try:
+                by_volumes[file.volumes].append(file)
+            except KeyError:
+                by_volumes[file.volumes] = [file]
+        for volumes, those in by_volumes.items():
+            prepared.tapes.put_all(self._tape(volumes), those)
 
     def _tape(self, volumes: tuple[str, ...]) -> str:
         name = self._tapes.get(volumes)
@@ -192,14 +218,30 @@ def _of_listing(file: Listed) -> tuple[str, int, int, int, tuple[str, ...], str]
     return file.path, file.size, file.section, file.offset, file.volumes, file.written
 
 
-def _parts(files: Spool[ListedFile], division: Division) -> Iterator[Iterable[ListedFile]]:
+def _in_order(files: Spool[ListedFile]) -> Iterator[Iterable[ListedFile]]:
+    """Parts as they were listed."""
+    part: list[ListedFile] = []
+    for block in files.blocks():
+        part += block
+        if len(part) >= PART_FILES:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _by_directory(files: Spool[ListedFile], division: Division) -> Iterator[Iterable[ListedFile]]:
+    """Parts that each have all files of a directory at the destination."""
     if division.parts == 1:
         yield files
         return
     shelves: Shelves[int, ListedFile] = Shelves(ListedFile)
-    put, part_of = shelves.put, division.of_source
-    for file in files:
-        put(part_of(file.path), file)
+    for block in files.blocks():
+        parts: dict[int, list[ListedFile]] = {}
+        for file in block:
+            parts.setdefault(division.of_source(file.path), []).append(file)
+        for number, part in parts.items():
+            shelves.put_all(number, part)
     for number in range(division.parts):
         yield shelves.on(number)
 

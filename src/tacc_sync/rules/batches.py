@@ -7,9 +7,12 @@ carried (an unspeakable name, a file larger than the whole transfer buffer) is i
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import accumulate, count, islice
+from operator import attrgetter
+from typing import Any
 
 from msgspec import Struct
 
@@ -110,7 +113,12 @@ def _file(listed: Listed, destination_of: Callable[[str], str]) -> File:
 
 def _candidate(candidate: Candidate, destination_of: Callable[[str], str]) -> File:
     file = _file(candidate, destination_of)
-    file.archive_hash, file.vouched, file.borrowed_from = candidate.archive_hash, candidate.vouched, candidate.lender
+    if candidate.archive_hash:
+        file.archive_hash = candidate.archive_hash
+    if candidate.vouched:
+        file.vouched = candidate.vouched
+    if candidate.lender:
+        file.borrowed_from = candidate.lender
     return file
 
 
@@ -147,25 +155,27 @@ def plan_units(
     """The units of a request's files on any tapes, one by one: tape by tape, those of a tape from its beginning, what
     other requests carry next, refused ones last. All files of a tape must be given at once."""
     most = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions)
-    tapes: dict[str, _Tape] = {}
-    known: dict[tuple[str, ...], tuple[_Tape, bool]] = {}
+    by_volumes: dict[tuple[str, ...], list[Candidate]] = {}
     for file in files:
-        found = known.get(file.volumes)
-        if found is None:
-            name, cartridges, too_wide = tape_of(file.volumes)
-            found = known[file.volumes] = tapes.setdefault(name, _Tape(cartridges)), too_wide
-        tape, too_wide = found
-        (tape.too_wide if too_wide and file.is_speakable else tape.files).append(file)
+        try:
+            by_volumes[file.volumes].append(file)
+        except KeyError:
+            by_volumes[file.volumes] = [file]
+    tapes: dict[str, _Tape] = {}
+    for volumes, those in by_volumes.items():
+        name, cartridges, too_wide = tape_of(volumes)
+        tapes.setdefault(name, _Tape(cartridges)).add(volumes, those, too_wide=too_wide)
+    del by_volumes
     for name in sorted(tapes):
         tape = tapes.pop(name)
-        carried, refused = tape.sort_out(quota, _by_path if name == NO_TAPE else _by_place)
+        carried, refused = tape.sort_out(quota, _by_path if name == NO_TAPE else tape.order)
         lent = [file for file in carried if file.lender]
         own = [file for file in carried if not file.lender] if lent else carried
-        batches: list[tuple[list[Candidate], Why | None, bool]] = []
+        batches: list[tuple[Sequence[Candidate], Why | None, bool]] = []
         batches.extend((batch, None, False) for batch in _cut(own, most, unit_files))
         batches.extend((batch, None, True) for batch in _cut(lent, most, unit_files))
-        for those, reason in refused:
-            batches.extend((batch, reason, False) for batch in _cut(those, most, unit_files))
+        for unfit, reason in refused:
+            batches.extend((batch, reason, False) for batch in _cut(unfit, most, unit_files))
         for seq, (batch, why, loan) in enumerate(batches):
             size = sum(file.size for file in batch)
             yield PlannedUnit(unit_id(request_key, name, seq, size), tape.cartridges, size, batch, why, loan)
@@ -182,7 +192,7 @@ def plan_there(request_key: str, files: Iterable[Settled], unit_files: int) -> I
         yield PlannedUnit(unit_id(request_key, THERE, seq, size), (), size, (), there=there)
 
 
-_Key = Callable[[Candidate], tuple[str, int, int, str]]
+_Key = Callable[[Candidate], Any]
 
 
 class _Tape:
@@ -192,6 +202,17 @@ class _Tape:
         self.cartridges = cartridges
         self.files: list[Candidate] = []
         self.too_wide: list[Candidate] = []
+        self.order: _Key = _by_position
+
+    def add(self, volumes: tuple[str, ...], files: list[Candidate], *, too_wide: bool) -> None:
+        """Files that lie on these volumes."""
+        if len(volumes) > 1:
+            self.order = _by_place
+        if not too_wide:
+            self.files += files
+            return
+        for file in files:
+            (self.too_wide if file.is_speakable else self.files).append(file)
 
     def sort_out(self, quota: int, key: _Key) -> tuple[list[Candidate], list[tuple[list[Candidate], Why]]]:
         """What can be carried, and what cannot, with the reason, both in order."""
@@ -219,23 +240,21 @@ class _Tape:
         return files, refused
 
 
+_by_path = attrgetter("path")
+_by_position = attrgetter("section", "offset", "path")
+
+
 def _by_place(file: Candidate) -> tuple[str, int, int, str]:
     # Of several cartridges the position is that on the first one named.
     return file.volumes[0] if len(file.volumes) > 1 else "", file.section, file.offset, file.path
 
 
-def _by_path(file: Candidate) -> tuple[str, int, int, str]:
-    return "", 0, 0, file.path
-
-
-def _cut(files: Iterable[Candidate], most_bytes: int, most_files: int) -> Iterator[list[Candidate]]:
-    batch: list[Candidate] = []
-    size = 0
-    for file in files:
-        if batch and (size + file.size > most_bytes or len(batch) >= most_files):
-            yield batch
-            batch, size = [], 0
-        batch.append(file)
-        size += file.size
-    if batch:
-        yield batch
+def _cut(files: Sequence[Candidate], most_bytes: int, most_files: int) -> Iterator[Sequence[Candidate]]:
+    ends = list(accumulate(file.size for file in files))
+    start = before = 0
+    while start < len(files):
+        # As many as fit, and always one.
+        fitting = bisect_right(ends, before + most_bytes, start, min(start + most_files, len(files)))
+        end = max(fitting, start + 1)
+        yield files[start:end]
+        start, before = end, ends[end - 1]

@@ -305,7 +305,8 @@ def encode(document: Request | Work) -> bytes:
     head = encoder.encode(document_files)
     if not head.endswith(b'"files":[]}'):
         raise AssertionError(head[-40:])
-    return head[:-2] + b"\n" + b",\n".join(map(encoder.encode, files)) + b"\n]}\n"
+    # In JSON there is no line end within a text.
+    return b"".join((head[:-2], b"\n", encoder.encode_lines(files)[:-1].replace(b"\n", b",\n"), b"\n]}\n"))
 
 
 def encode_any(document: Any) -> bytes:

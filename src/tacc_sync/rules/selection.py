@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import repeat
 from typing import Protocol
 
 from tacc_sync.rules.documents import Request, Why
@@ -124,8 +124,13 @@ def destinations(request: Request) -> Callable[[str], str]:
     """As destination_of, for the many files of one request."""
     relative_of = _relative(request.sources)
     start = request.destination.rstrip("/") + "/"
+    # Nearly all lie in the first source; a source that is a file does not end in a slash.
+    first = _inside(request.sources[0])
+    skip = len(first)
 
     def destination(path: str) -> str:
+        if path.startswith(first):
+            return start + path[skip:]
         relative = relative_of(path)
         if relative is None:
             raise _strange(path)
@@ -189,24 +194,28 @@ class Meetings:
         self._targets = Repeats()
         self._directories: set[str] = set()
 
-    def add(self, files: Iterable[Listed], where: Callable[[str], str | None]) -> tuple[str, str] | None:
-        """Note where these go; the first two paths that meet, when two do."""
-        seen: dict[str, str] = {}
-        note, directories, last = self._targets.add, self._directories, ""
-        for file in files:
-            target = where(file.path) or ""
-            if target in seen:
-                return seen[target], file.path
-            seen[target] = file.path
-            note(target)
-            parent = target.rpartition("/")[0]
-            if parent == last:
-                continue
-            last = parent
-            while parent and parent not in directories:
-                directories.add(parent)
-                parent = parent.rpartition("/")[0]
+    def add(self, files: Sequence[Listed], where: Callable[[str], str | None] | None) -> tuple[str, str] | None:
+        """Note where these go (None: their paths stand for that); the first two paths that meet, when two do."""
+        paths = [file.path for file in files]
+        targets = paths if where is None else [where(path) or "" for path in paths]
+        if len(set(targets)) < len(targets):
+            seen: dict[str, str] = {}
+            for target, path in zip(targets, paths, strict=True):
+                if target in seen:
+                    return seen[target], path
+                seen[target] = path
+        self._targets.add_all(targets)
+        directories = self._directories
+        for parent in {target.rpartition("/")[0] for target in targets}.difference(directories):
+            above = parent
+            while above and above not in directories:
+                directories.add(above)
+                above = above.rpartition("/")[0]
         return None
+
+    def may_meet(self) -> bool:
+        """Whether two of all these may go to one place; never, when each directory was in one part."""
+        return bool(self._targets.suspects())
 
     def suspects(self) -> list[str]:
         """Targets of files that may be directories to others as well; almost always none."""
@@ -225,9 +234,13 @@ def select(request: Request, files: Iterable[Listed], meetings: Meetings | None 
     relative_of = _relative(selection.sources)
     named = set(request.files)
     everything, nothing_excluded = not request.include, not request.exclude
-    trash, listed, take = f"/{TRASH}", 0, selection.files.append
-    for file in files:
-        listed += 1
+    trash, take = f"/{TRASH}", selection.files.append
+    given = list(files)
+    selection.listed = len(given)
+    if everything and nothing_excluded and not named and _are_all_meant(given, selection.sources):
+        selection.files += given
+        given = []
+    for file in given:
         path = file.path
         relative = relative_of(path)
         if relative is None:
@@ -239,10 +252,9 @@ def select(request: Request, files: Iterable[Listed], meetings: Meetings | None 
                 take(file)
             else:
                 selection.unspeakable.append(file)
-    selection.listed = listed
     _drop_repeated(selection)
     part = meetings or Meetings()
-    met = part.add(chain(selection.files, selection.unspeakable), _where(selection.sources))
+    met = part.add([*selection.files, *selection.unspeakable], _where(selection.sources))
     if met is not None:
         raise _collision(selection, *met)
     if meetings is None:
@@ -255,7 +267,7 @@ def refuse_nested(request: Request, meetings: Meetings, paths: Callable[[], Iter
     suspects = set(meetings.suspects())
     if not suspects:
         return
-    where = _where(request.sources)
+    where = _where(request.sources) or _itself
     files = {target: path for path in paths() if (target := where(path) or "") in suspects}
     for path in paths():
         parent = (where(path) or "").rpartition("/")[0]
@@ -298,6 +310,21 @@ def _relative(sources: Sequence[str]) -> Callable[[str], str | None]:
     return relative
 
 
+def _inside(source: str) -> str:
+    return source.rstrip("/") + "/"
+
+
+def _are_all_meant(files: Sequence[Listed], sources: Sequence[str]) -> bool:
+    """Whether all of these lie in one source, have ASCII names, and nothing was thrown away: then a request without
+    patterns means them all. It is asked once of all of them, not of each."""
+    paths = [file.path for file in files]
+    source = next((source for source in sources if paths and paths[0].startswith(_inside(source))), None)
+    if source is None:
+        return False
+    text = "\n".join(paths)
+    return f"/{TRASH}" not in text and text.isascii() and all(map(str.startswith, paths, repeat(_inside(source))))
+
+
 def _is_speakable(path: str) -> bool:
     try:
         path.encode()
@@ -323,9 +350,9 @@ def _drop_repeated(selection: Selection) -> None:
         files[:] = seen.values()
 
 
-def _where(sources: Sequence[str]) -> Callable[[str], str | None]:
+def _where(sources: Sequence[str]) -> Callable[[str], str | None] | None:
     # Within one source a destination stands for one path, and the paths themselves will do.
-    return _relative(sources) if len(sources) > 1 else _itself
+    return _relative(sources) if len(sources) > 1 else None
 
 
 def _itself(path: str) -> str | None:

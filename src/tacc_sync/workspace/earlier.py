@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -47,7 +46,8 @@ class Delivery(Struct, array_like=True, gc=False):
     adopted: Adopted | None = None
 
 
-class Carried(NamedTuple):
+@readable
+class Carried(Struct, array_like=True, frozen=True, gc=False):
     """A line of an index: a file that a request carries, or will carry when the unit that it is borrowed from gives it
     up."""
 
@@ -190,20 +190,27 @@ class Index:
     """The index of a request that is being planned, part by part: which files it carries, or waits for."""
 
     def __init__(self) -> None:
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = msgspec.json.Encoder().encode_lines
+        # The lines of the part that is being written, and how many they are.
         self._lines: list[bytes] = []
+        self._count = 0
         # A part is some megabytes.
         self._parts: Spool[bytes] = Spool(bytes, in_memory=2, block=1)
         self._aside: Index | None = None
 
     def add(self, work: Work) -> None:
         """Note the files of a unit."""
-        unit, encode = work.unit, self._encode
-        self._lines += [
-            encode(Carried(file.destination, file.path, file.size, file.written, unit, file.borrowed_from))
-            for file in work.files
-        ]
-        if len(self._lines) >= PART_LINES:
+        unit = work.unit
+        self._lines.append(
+            self._encode(
+                [
+                    Carried(file.destination, file.path, file.size, file.written, unit, file.borrowed_from)
+                    for file in work.files
+                ]
+            )
+        )
+        self._count += len(work.files)
+        if self._count >= PART_LINES:
             self._end_part()
 
     def put_aside(self, work: Work) -> None:
@@ -228,5 +235,5 @@ class Index:
         return any(hash(destination) in ours for destination in destinations)
 
     def _end_part(self) -> None:
-        self._parts.append(b"\n".join(self._lines) + b"\n")
-        self._lines = []
+        self._parts.append(b"".join(self._lines))
+        self._lines, self._count = [], 0
