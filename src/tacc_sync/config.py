@@ -50,7 +50,7 @@ SIZES = {
     ),
 }
 TIMES = {
-    *(("hsi", key) for key in ("stall", "stage_stall", "listing_stall", "answer")),
+    *(("hsi", key) for key in ("stall", "stage_stall", "listing_stall", "listing_age", "answer")),
     ("buffer", "rest"),
     *(("globus", key) for key in ("poll", "trouble_patience")),
     *(("patience", key) for key in ("first_rest", "longest_rest", "at_least")),
@@ -221,6 +221,8 @@ def _check(settings: Settings) -> None:
     lease = settings.lease
     wrong = [
         (settings.hsi.sessions < 1, "hsi.sessions must be at least 1"),
+        (settings.hsi.listing_sessions < 1, "hsi.listing_sessions must be at least 1"),
+        (settings.hsi.listing_files < 0, "hsi.listing_files must be at least 0"),
         (not settings.hsi.command, "hsi.command must name a program"),
         (settings.hsi.stage_ahead < 1, "hsi.stage_ahead must be at least 1"),
         (

@@ -293,7 +293,7 @@ class SimHpss:
         hpss = self.world.hpss
         return [path for path in hpss.files if hpss.now(path) is not None]
 
-    def list_trees(self, roots):
+    def list_trees(self, roots, checkpoint=None):
         self._up("list_trees")
         hpss = self.world.hpss
         if hpss.lists_cut_off:

@@ -42,7 +42,7 @@ class Hpss:
     def __init__(self, files):
         self.files = files
 
-    def list_trees(self, roots):
+    def list_trees(self, roots, checkpoint=None):
         assert roots == [SOURCE]
         listing = Listing()
         listing.files.extend(

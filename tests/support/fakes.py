@@ -131,7 +131,7 @@ class FakeHpss:
         a = self.files[path]
         return ListedFile(path, len(a.content), a.section, a.offset, a.volumes, a.written)
 
-    def list_trees(self, roots):
+    def list_trees(self, roots, checkpoint=None):
         self.check_up()
         if self.lists_cut_off:
             raise WorldFault("HPSS-LISTING-BROKEN", "the listing broke off")

@@ -625,7 +625,7 @@ def test_a_request_whose_listing_breaks_off_holds_up_no_other(house):
     house.archive("/home/projects/well/y", b"y")
     list_trees = house.hpss.list_trees
 
-    def sick(roots):
+    def sick(roots, checkpoint=None):
         if "/home/projects/sick" in roots:
             raise WorldFault("HPSS-LISTING-BROKEN", "the listing broke off")
         return list_trees(roots)

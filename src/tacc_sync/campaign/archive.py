@@ -15,7 +15,7 @@ from tacc_sync.campaign.memory_disk import Copy, MemoryDisk
 from tacc_sync.campaign.tape_model import Geometries
 from tacc_sync.campaign.weather import Weather
 from tacc_sync.outside.host.spool import Spool
-from tacc_sync.outside.hpss.interface import ArchiveHash, Fetch, Fetched, Hpss, ListedFile, Listing, Session
+from tacc_sync.outside.hpss.interface import ArchiveHash, Checkpoint, Fetch, Fetched, Hpss, ListedFile, Listing, Session
 from tacc_sync.rules.faults import WorldFault
 
 AWAY = ("HPSS-AWAY", "maintenance (simulated)")
@@ -222,7 +222,7 @@ class SimHpss:
         if self._library.weather.down_until(self._library.kernel.now):
             raise WorldFault(*AWAY)
 
-    def list_trees(self, roots: Sequence[str]) -> Listing:
+    def list_trees(self, roots: Sequence[str], checkpoint: Checkpoint | None = None) -> Listing:  # noqa: ARG002
         self.check_up()
         return Listing(Spool(ListedFile, (file for file in self._catalogue.files if _is_below(file, roots))))
 

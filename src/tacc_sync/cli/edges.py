@@ -165,6 +165,8 @@ class Edges:
             staging=Staging(tuple(section.stage_options), section.stage_ahead) if recall == "stage" else None,
             stage_stall_seconds=section.stage_stall,
             listing_stall_seconds=section.listing_stall,
+            listing_files=section.listing_files,
+            listing_sessions=section.listing_sessions,
             answer_seconds=section.answer,
             # A process whose beats stop landing dies after SUICIDE_SHARE of the lease, and one that is frozen pulses no
             # more: either way its hsi must be gone before the lease is over and others take its claims.

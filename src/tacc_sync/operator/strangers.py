@@ -12,7 +12,7 @@ from tacc_sync.rules import certificate, documents, identity, legacy
 from tacc_sync.rules.documents import BadDocument
 from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.route import REQUEST_QUEUE, STANDING, UNIT_QUEUES
-from tacc_sync.workspace import layout, queues
+from tacc_sync.workspace import layout, listings, queues
 from tacc_sync.workspace.disk import Disk
 
 OF_A_REQUEST = frozenset({
@@ -44,6 +44,7 @@ def _elsewhere(disk: Disk) -> list[str]:
         layout.RESTS: lambda name: _is_mark(name, "~"),
         layout.LOANS: lambda name: identity.parse_unit(name) is not None,
         layout.SLOTS: lambda name: identity.parse_unit(name) is not None,
+        layout.LISTINGS: listings.is_name,
         layout.CHAIN: lambda name: queues.is_number(name.removesuffix(SUFFIX)) and name.endswith(SUFFIX),
     }
     for key in places.finished_keys(disk):

@@ -14,6 +14,7 @@ from tacc_sync.outside.checksums.interface import Voucher
 from tacc_sync.outside.globus.interface import Globus
 from tacc_sync.outside.hpss.interface import Hpss, Listing
 from tacc_sync.pipeline.already_there import AlreadyThere
+from tacc_sync.pipeline.checkpoint import RequestCheckpoint, Sweep, forget
 from tacc_sync.pipeline.loans import Loans
 from tacc_sync.pipeline.planning import Planning, Prepared, must_be_shown, strange_in, units_of
 from tacc_sync.pipeline.renewal import Renewal
@@ -73,6 +74,7 @@ class Syncer:
         )
         self._loans = Loans(bench)
         self._renewal = Renewal(bench)
+        self._sweep = Sweep(bench)
         self._looks: dict[str, _Look] = {}
         self._resting: dict[str, tuple[float, WorldFault]] = {}
 
@@ -92,6 +94,7 @@ class Syncer:
             if isinstance(step, Moved):
                 return step
             waits = waits or step
+        self._sweep.look()
         if self._resting and waits is None:
             # Nothing else to do than to wait for HPSS to list what was asked for.
             raise next(iter(self._resting.values()))[1]
@@ -177,7 +180,8 @@ class Syncer:
             key = request_key(request.request_id)
             bench.home.beat(doing=f"lists {', '.join(map(printable, request.sources))} for request {key}")
             bench.report("request_claimed", component="syncer", request=key, path=name)
-            listing = self._list(request)
+            checkpoint = RequestCheckpoint(bench, request, claimed)
+            listing = self._list(request, checkpoint)
             strange = strange_in(request, listing.refused)
             others = earlier.committed(bench.disk)
             unfinished = sorted(others.intersection(queues.requests(bench.disk)))
@@ -189,7 +193,9 @@ class Syncer:
         except _IdInUse as fault:
             return self._drop_or_quarantine(claimed, request, fault)
         except WorkFault as fault:
-            return self._quarantine_claimed(claimed, fault)
+            step = self._quarantine_claimed(claimed, fault)
+            forget(bench, request)
+            return step
         except WorldFault as fault:
             if fault.code not in LISTING_FAULTS:
                 raise
@@ -238,11 +244,11 @@ class Syncer:
         # Unreadable, it is still somebody's: the id is in use.
         return found.token if found is not None else ""
 
-    def _list(self, request: Request) -> Listing:
+    def _list(self, request: Request, checkpoint: RequestCheckpoint) -> Listing:
         named = selection.named_files(request)
         if named:
             return self._hpss.list_files(named)
-        return self._hpss.list_trees(selection.listing_roots(request))
+        return self._hpss.list_trees(selection.listing_roots(request), checkpoint)
 
     def _plan(
         self, claimed: str, request: Request, prepared: Prepared, strange: list[Strange], others: set[str]
@@ -331,6 +337,7 @@ class Syncer:
         if not committed:
             return Moved(f"put request {key} back, as another one for the same files was planned meanwhile")
         publish(home, home.path, stem)
+        forget(bench, request)
         bench.report(
             "request_planned",
             component="syncer",

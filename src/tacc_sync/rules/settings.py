@@ -32,6 +32,12 @@ class Hsi(Section, kw_only=True):
     # The same as `stall`, of a session that stages: HPSS may read all that was asked for before it gives the first one.
     stage_stall: float = 24 * 3600.0
     listing_stall: float = 900.0
+    # A tree of more files and directories is listed in parts, by so many sessions at once; 0 files: none is. A session
+    # lists some 700 a second (hsi_xfer: a million in 25 minutes), so it is worth it from five minutes on.
+    listing_files: int = 200_000
+    listing_sessions: int = 2
+    # What was listed of a request that could not be planned yet is listed anew after so long: positions on tape change.
+    listing_age: float = 86400.0
     answer: float = 120.0
     # Under -P hsi probably suppresses the lines that confirm each file, and those are a proof where the archive has
     # no hash.

@@ -45,6 +45,9 @@ INDEX = "index."
 # The certificates of all finished requests, in the order in which they were written; made with the first of them.
 CHAIN = f"{FINISHED}/chain"
 
+# Parts of listings that go on; made with the first of them, one directory a request.
+LISTINGS = "listings"
+
 PART = ".part"
 
 DIRECTORIES = (
@@ -102,7 +105,8 @@ def open_workspace(disk: Disk) -> Format:
     found = _read_format(disk)
     for directory in DIRECTORIES:
         must_be_directory(disk, directory)
-    must_be_directory(disk, CHAIN, may_be_missing=True)
+    for directory in (CHAIN, LISTINGS):
+        must_be_directory(disk, directory, may_be_missing=True)
     return found
 
 
@@ -165,6 +169,11 @@ def part(worker: str) -> str:
 def quarantine(component: str) -> str:
     """A component's quarantine."""
     return f"{QUARANTINE}/{component}"
+
+
+def listing(name: str) -> str:
+    """Where the parts of one request's listing are kept."""
+    return f"{LISTINGS}/{name}"
 
 
 def finished(request_key: str) -> str:

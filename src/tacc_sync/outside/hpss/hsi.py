@@ -20,12 +20,23 @@ from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.spool import Spool
 from tacc_sync.outside.hpss.hsi_answers import Answer, FilesAnswer, HashesAnswer
 from tacc_sync.outside.hpss.hsi_commands import in_file, why_not_gettable, why_unspeakable, word
+from tacc_sync.outside.hpss.hsi_division import LARGE, DividedListing
 from tacc_sync.outside.hpss.hsi_gets import GetsAnswer, Staging
 from tacc_sync.outside.hpss.hsi_lines import Dialect
+from tacc_sync.outside.hpss.hsi_parts import PartsAnswer, part_of
 from tacc_sync.outside.hpss.hsi_process import STOPPED, Ended, Kennel, find_program
 from tacc_sync.outside.hpss.hsi_progress import Progress
 from tacc_sync.outside.hpss.hsi_tree import TreeAnswer
-from tacc_sync.outside.hpss.interface import ArchiveHash, Fetch, Fetched, ListedFile, Listing, Refused, Session
+from tacc_sync.outside.hpss.interface import (
+    ArchiveHash,
+    Checkpoint,
+    Fetch,
+    Fetched,
+    ListedFile,
+    Listing,
+    Refused,
+    Session,
+)
 from tacc_sync.rules.faults import Fault, OperatorFault, WorldFault, of_os_error
 from tacc_sync.rules.validity import is_within
 
@@ -62,13 +73,17 @@ class Hsi:
         staging: Staging | None = None,
         stage_stall_seconds: float = 24 * 3600,
         listing_stall_seconds: float = 15 * 60,
+        listing_sessions: int = 1,
+        listing_files: int = 0,
         answer_seconds: float = 60,
         batch_lines: int = 1000,
         leash_seconds: float = 0,
         tick_seconds: float = 1,
         dialect: Dialect | None = None,
     ) -> None:
-        """`scratch` is a local directory for IN files. `leash_seconds` > 0 needs somebody who calls `pulse`.
+        """`scratch` is a local directory for IN files. A tree of more than `listing_files` files and directories is
+        listed in parts (0: none is), by `listing_sessions` at once. `leash_seconds` > 0 needs somebody who calls
+        `pulse`.
 
         Success lines of `get` are said to be suppressed under `-P`, hence `-q` there. With `staging` HPSS is asked for
         many files of a session at once; as it may then read any of them first, and shows nothing of it, such a session
@@ -84,6 +99,8 @@ class Hsi:
         self._staging = staging
         self._stall_seconds = stall_seconds if staging is None else stage_stall_seconds
         self._listing_stall_seconds = listing_stall_seconds
+        self._listing_sessions = listing_sessions
+        self._listing_files = listing_files
         self._answer_seconds = answer_seconds
         self._batch_lines = max(1, batch_lines)
         self._dialect = dialect or Dialect()
@@ -128,35 +145,67 @@ class Hsi:
 
     # -- listings
 
-    def list_trees(self, roots: Sequence[str]) -> Listing:
-        """List everything below each root, one session a root."""
+    def list_trees(self, roots: Sequence[str], checkpoint: Checkpoint | None = None) -> Listing:
+        """List everything below each root: in one session, but a tree that turns out to be large in parts."""
         listing = Listing()
         wanted = list(dict.fromkeys(root.rstrip("/") or "/" for root in roots))
+        large: list[str] = []
+        entries = 0
         for root in wanted:
             reason = why_unspeakable(root)
             if reason:
                 listing.refused.append(Refused(root, "unspeakable", reason))
                 continue
-            answer = self._list_tree(root)
-            listing.directories += answer.directories
+            part = checkpoint.recall(root) if checkpoint is not None else None
+            is_new = part is None
+            if part is None:
+                answer = self._list_tree(root, checkpoint)
+                part = part_of(answer) if answer is not None else None
+            if part is None or part.subdirectories is not None:
+                large.append(root)
+                continue
+            entries += len(part.files) + part.directories
+            if checkpoint is not None and is_new and entries > self._listing_files > 0:
+                checkpoint.keep([part])
+            listing.directories += part.directories
             if len(listing.files):
-                listing.files.extend(answer.files)
+                listing.files.extend(part.files)
             else:
-                listing.files = answer.files
-            listing.refused += answer.refused.values()
+                listing.files = part.files
+            listing.refused += part.refused
+        if large:
+            outermost = [root for root in large if not any(root != one and is_within(root, one) for one in large)]
+            self._divided(listing, checkpoint).list_below(outermost)
         if any(one != other and is_within(one, other) for one in wanted for other in wanted):
             listing.files = Spool(ListedFile, {file.path: file for file in listing.files}.values())
             listing.refused = list({refused.path: refused for refused in listing.refused}.values())
         return listing
 
-    def _list_tree(self, root: str) -> TreeAnswer:
+    def _divided(self, listing: Listing, checkpoint: Checkpoint | None) -> DividedListing:
+        def run(answer: PartsAnswer, why_end: Callable[[], str]) -> int | None:
+            ended = self._ask(answer, self._listing_options, "list", why_end)
+            return None if ended.killed_because else ended.exit_status
+
+        return DividedListing(
+            listing,
+            checkpoint,
+            run=run,
+            answer=lambda directories, deep: PartsAnswer(directories, self._dialect, deep=deep),
+            sessions=self._listing_sessions,
+            too_large=self._listing_files,
+        )
+
+    def _list_tree(self, root: str, checkpoint: Checkpoint | None) -> TreeAnswer | None:
+        """List a tree in one session; None when that was ended because the tree is large, and can be divided."""
         broken = ""
         for attempt in range(TRIES):
             # The stranger's name is new each time, so nothing but this very session can know it.
             stranger = f"{root.rstrip('/')}/.tacc-sync.end.{secrets.token_hex(8)}"
             wants_stranger = (self._is_mute or bool(broken)) and not why_unspeakable(stranger)
             answer = TreeAnswer(root, self._dialect, stranger=stranger if wants_stranger else "")
-            ended = self._ask(answer, self._listing_options, "list")
+            ended = self._ask(answer, self._listing_options, "list", self._why_end_tree(answer, checkpoint))
+            if ended.killed_because == LARGE:
+                return None
             broken = answer.why_incomplete(ended.exit_status)
             if not answer.echoed and (answer.files or answer.directories):
                 self._is_mute = True
@@ -168,6 +217,20 @@ class Hsi:
             if not broken:
                 return answer
         raise _fault("HPSS-LISTING-BROKEN", f"the listing of {root} broke off or can't be read: {broken}")
+
+    def _why_end_tree(self, answer: TreeAnswer, checkpoint: Checkpoint | None) -> Callable[[], str]:
+        # Several sessions, or a listing that can be gone on with, are worth beginning again for. An hsi that does not
+        # repeat its commands can't be asked about several directories in one session.
+        may_divide = self._listing_files > 0 and (self._listing_sessions > 1 or checkpoint is not None)
+
+        def why_end() -> str:
+            if may_divide and answer.echoed and answer.entries > self._listing_files and answer.is_divisible:
+                return LARGE
+            if checkpoint is not None:
+                checkpoint.say(f"{answer.root}: {len(answer.files):,} files so far")
+            return ""
+
+        return why_end
 
     def list_files(self, paths: Sequence[str]) -> Listing:
         """List exactly these files, in batches."""
@@ -240,17 +303,18 @@ class Hsi:
         if batch:
             yield batch
 
-    def _ask(self, answer: Answer, options: Sequence[str], name: str) -> Ended:
-        """One session of questions; raises what is the matter with HPSS as a whole. The caller judges the answer."""
+    def _ask(self, answer: Answer, options: Sequence[str], name: str, why_end: Callable[[], str] = lambda: "") -> Ended:
+        """One session of questions; raises what is the matter with HPSS as a whole. The caller judges the answer, and
+        may end the session by giving a reason."""
         ended = self._run(
             answer,
             options,
             name,
-            lambda quiet: STALLED if quiet > self._listing_stall_seconds else "",
+            lambda quiet: STALLED if quiet > self._listing_stall_seconds else why_end(),
         )
         if ended.killed_because == STOPPED:
             raise _fault("STOPPED", _NOT_TO_GO_ON)
-        if ended.killed_because:
+        if ended.killed_because == STALLED:
             raise _fault("HPSS-HANGING", f"hsi printed nothing for {self._listing_stall_seconds:g} s")
         trouble = answer.trouble()
         if trouble is not None and trouble[0] != "HSI-CRASHED":

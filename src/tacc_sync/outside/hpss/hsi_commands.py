@@ -65,6 +65,11 @@ def list_top(root: str) -> str:
     return f"ls -a -N -P {quoted(root)}"
 
 
+def list_level(directory: str) -> str:
+    """List what lies directly in a directory; in other words than `list_top`, so that hsi's echo tells which it is."""
+    return f"ls -N -a -P {quoted(directory)}"
+
+
 def list_one(path: str) -> str:
     """List one file."""
     return f"ls -N -P {quoted(path)}"

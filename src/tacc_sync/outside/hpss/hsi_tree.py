@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tacc_sync.outside.host.spool import Spool
+from tacc_sync.outside.host.spool import IN_MEMORY, Spool
 from tacc_sync.outside.hpss import hsi_commands
 from tacc_sync.outside.hpss.hsi_answers import Answer, is_trash
 from tacc_sync.outside.hpss.hsi_lines import Dialect
@@ -27,17 +27,22 @@ from tacc_sync.outside.hpss.interface import ListedFile, Refused
 from tacc_sync.rules.repeats import Repeats
 
 # Exit statuses that no error about a single path explains: away, I/O error, try again, protocol.
-_NEVER_EXPLAINED = frozenset({69, 74, 75, 76})
+NEVER_EXPLAINED = frozenset({69, 74, 75, 76})
 
 
 class TreeAnswer(Answer):
-    """The listing of everything below one root."""
+    """The listing of everything below one root or, when not `deep`, of what lies directly in it."""
 
-    def __init__(self, root: str, dialect: Dialect, *, stranger: str = "") -> None:
-        lines = [hsi_commands.list_tree(root), hsi_commands.list_top(root)]
+    def __init__(
+        self, root: str, dialect: Dialect, *, stranger: str = "", deep: bool = True, in_memory: int = IN_MEMORY
+    ) -> None:
+        """`in_memory`: of so many files."""
+        first = hsi_commands.list_tree if deep else hsi_commands.list_level
+        lines = [first(root), hsi_commands.list_top(root)]
         super().__init__([*lines, *([hsi_commands.list_one(stranger)] if stranger else [])], dialect)
         self.root = root
-        self.files = Spool(ListedFile)
+        self.deep = deep
+        self.files = Spool(ListedFile, in_memory=in_memory)
         self.refused: dict[str, Refused] = {}
         self._inside = root.rstrip("/") + "/"
         self._stranger = stranger
@@ -56,6 +61,26 @@ class TreeAnswer(Answer):
     def directories(self) -> int:
         """How many directories lie below the root."""
         return len(self._directories)
+
+    @property
+    def subdirectories(self) -> set[str]:
+        """The directories that lie below the root, as far as hsi has named them."""
+        return self._directories
+
+    @property
+    def entries(self) -> int:
+        """How much has been listed so far."""
+        return len(self.files) + len(self.refused) + len(self._directories)
+
+    @property
+    def is_divisible(self) -> bool:
+        """Whether most of what was listed so far lies in directories below the root."""
+        return self.entries > 2 * len(self._top) and bool(self._opened or self._directories)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether hsi complained about any path."""
+        return self._errors
 
     @property
     def is_empty(self) -> bool:
@@ -199,8 +224,10 @@ class TreeAnswer(Answer):
             return " / ".join(trouble.text for trouble in self.troubles)
         if exit_status < 0 or exit_status > 128:
             return f"hsi crashed (exit status {exit_status})"
-        if exit_status in _NEVER_EXPLAINED or (exit_status and not self._errors):
+        if exit_status in NEVER_EXPLAINED or (exit_status and not self._errors):
             return f"hsi ended with exit status {exit_status} and named no reason"
+        if not self.deep and (deeper := [*self._opened, *(d for d in self._directories if not self._is_top(d))]):
+            return f"more was listed than what lies directly in {self.root}: {min(deeper)!r}"
         if not self._has_ended():
             return f"the end of the listing was not seen (after {len(self.files) + len(self.refused)} entries)"
         return self._difference() or self._twice()

@@ -58,6 +58,37 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedPart:
+    """What was listed of one directory, completely: all that lies below it, or only what lies directly in it.
+
+    `subdirectories`: None when it is all; otherwise the directories that lie directly in it, of which this says nothing
+    more. `directories`: how many directories lie below it, as far as this says.
+    """
+
+    root: str
+    files: Spool[ListedFile]
+    directories: int
+    subdirectories: tuple[str, ...] | None
+    refused: list[Refused]
+
+
+class Checkpoint(Protocol):
+    """Where the parts of a long listing are kept, so that whoever goes on with it need not list them again."""
+
+    def recall(self, directory: str) -> ListedPart | None:
+        """What was kept of a directory, while it is good; all that lies below it rather than what lies in it."""
+
+    def keep(self, parts: Sequence[ListedPart]) -> None:
+        """Keep these; called in the thread that called for the listing."""
+
+    def may_hold(self, directory: str) -> bool:
+        """Could anything below it be wanted? A directory of which this is not so need not be listed."""
+
+    def say(self, text: str) -> None:
+        """Hears every few seconds how far the listing is."""
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveHash:
     """The archive's own hash of a file: algorithm in lower case without dash (`md5`, `sha512`), lower-case hex."""
 
@@ -109,11 +140,12 @@ class Hpss(Protocol):
     def check_up(self) -> None:
         """Return when HPSS is up; raise as described above when it is not."""
 
-    def list_trees(self, roots: Sequence[str]) -> Listing:
+    def list_trees(self, roots: Sequence[str], checkpoint: Checkpoint | None = None) -> Listing:
         """List everything below each root (a directory or a file), hidden entries included.
 
         Errors for single paths are `refused`; a root that does not exist is refused as "missing". What lies below a
-        `.Trash` is left out.
+        `.Trash` is left out. A large tree may be listed in parts, which a `checkpoint` keeps and recalls; then also
+        what it says that nothing is wanted of is left out.
         """
 
     def list_files(self, paths: Sequence[str]) -> Listing:
