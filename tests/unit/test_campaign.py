@@ -1,5 +1,6 @@
 """The campaign simulator: its drives against published figures, its models against what is known, its laws."""
 
+import dataclasses
 import itertools
 import json
 import random
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacc_sync.campaign import bound, campaign, catalogues, compare, policies
+from tacc_sync.campaign import bound, campaign, catalogues, compare, policies, reorder
 from tacc_sync.campaign.campaign import Broken, Campaign, Scene
 from tacc_sync.campaign.kernel import Kernel, SimBell
 from tacc_sync.campaign.service import Network
@@ -64,6 +65,71 @@ def test_a_file_read_in_two_parts_takes_as_long_as_in_one_and_turns_at_each_end_
 def test_no_two_cartridges_are_alike_and_each_is_always_the_same():
     one, other, again = (Geometry(MEDIA["TS1155"], label, 7).place(9e12) for label in ("AA0001", "AA0002", "AA0001"))
     assert one == again != other
+
+
+def test_winding_that_takes_less_time_takes_so_much_less():
+    kind = MEDIA["LTO9"]
+    slow, fast = (Geometry(dataclasses.replace(kind, winding=factor), "AA0001") for factor in (1.0, 0.6))
+    assert (fast.unload(9e10) - fast.unload(0)) == pytest.approx(0.6 * (slow.unload(9e10) - slow.unload(0)))
+
+
+# --- requests that are open at once ----------------------------------------------------------------------------------
+
+
+def tapes_in_order(name, scale, number=6):
+    catalogue = catalogues.make(name, scale=scale)
+    geometries = Geometries(catalogue.medium)
+    on = catalogue.by_cartridge()
+    tapes = [(geometries.of(label), sorted(on[label], key=lambda extent: extent.start)) for label in sorted(on)]
+    return catalogue.medium, tapes[:number]
+
+
+def busy(medium, tapes, outstanding):
+    return sum(
+        reorder.tape_time(
+            geometry,
+            medium.mount,
+            extents,
+            reorder.served(geometry, medium.rate, extents, outstanding=outstanding, at=0.0),
+        )
+        for geometry, extents in tapes
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "gains"),
+    [
+        ("A", 0.01, {8: 1.0, 512: 1.0}),
+        ("B", 0.02, {8: 1.03, 32: 1.28, 128: 1.42, 512: 1.50}),
+        ("C", 0.015, {8: 0.96, 32: 1.12, 128: 1.80, 512: 2.35}),
+    ],
+)
+def test_an_archive_that_may_choose_gains_what_is_known(name, scale, gains):
+    medium, tapes = tapes_in_order(name, scale)
+    sorted_order = busy(medium, tapes, 1)
+    assert sorted_order == pytest.approx(sum(geometry.tape_time(extents) for geometry, extents in tapes))
+    for outstanding, gain in gains.items():
+        assert sorted_order / busy(medium, tapes, outstanding) == pytest.approx(gain, rel=0.06), outstanding
+
+
+@given(
+    starts=st.lists(st.integers(0, 10**12), min_size=1, max_size=60, unique=True),
+    outstanding=st.integers(1, 70),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_each_request_is_carried_out_once_and_never_before_it_was_made(starts, outstanding, seed):
+    geometry, kind = Geometry(MEDIA["TS1155"], "AA0001", seed), MEDIA["TS1155"]
+    extents = [Extent("AA0001", start, start + 1000) for start in starts]
+    order = list(reorder.served(geometry, kind.rate, extents, outstanding=outstanding, at=0.0))
+    assert sorted(order) == list(range(len(starts)))
+    if outstanding == 1:
+        assert order == list(range(len(starts)))
+    over = set()
+    for index in order:
+        fetched = next(number for number in range(len(starts) + 1) if number not in over)
+        assert index < fetched + outstanding
+        over.add(index)
 
 
 # --- catalogues, bound, other policies: the figures of an independent prototype ---------------------------------------
@@ -279,6 +345,19 @@ def test_the_same_seed_is_the_same_campaign():
     assert one.events["transfer_ended"] > one.units
 
 
+def test_an_archive_that_may_choose_carries_the_same_campaign_in_less_time():
+    catalogue = catalogues.make("B", scale=0.01)
+    geometries = Geometries(catalogue.medium)
+    spans = []
+    for outstanding in (1, 200):
+        scene = Scene(2, 20 * TB, Network(2.5e9), outstanding=outstanding, trouble=Trouble(files=0.02))
+        run = Campaign(catalogue, scene, geometries)
+        outcome = run.run()
+        check_laws(run, outcome, catalogue)
+        spans.append(outcome.makespan)
+    assert 1.2 < spans[0] / spans[1] < 1.6
+
+
 def test_a_file_that_is_larger_than_the_buffer_is_put_aside_and_the_others_arrive():
     catalogue = catalogues.make("A", scale=0.002)
     quota = sorted(file.size for file in catalogue.files)[-2]
@@ -355,5 +434,7 @@ def test_the_command_shows_a_table_and_refuses_what_it_cannot_do(capsys):
     assert [line.split("  ")[0] for line in shown.splitlines()][-2:] == ["tacc-sync", "lower bound"]
     assert main(["simulate", "--catalogue", "none"]) == 64
     assert main(["simulate", "--medium", "paper"]) == 64
+    assert main(["simulate", "--outstanding", "0"]) == 64
+    assert main(["simulate", "--locate-factor", "0"]) == 64
     assert main(["simulate", "--network", "fast"]) == 64
     assert main(["simulate", "--catalogue", "A", "--scale", "0.003", "--buffer", "90GB"]) == 1

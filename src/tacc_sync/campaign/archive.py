@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tacc_sync.campaign.catalogues import Catalogue
 from tacc_sync.campaign.kernel import Kernel, SimBell
 from tacc_sync.campaign.memory_disk import Copy, MemoryDisk
+from tacc_sync.campaign.reorder import served
 from tacc_sync.campaign.tape_model import Geometries
 from tacc_sync.campaign.weather import Weather
 from tacc_sync.outside.host.spool import Spool
@@ -209,11 +210,13 @@ class SimHpss:
         *,
         session_start: float,
         arriving: Callable[[int], None],
+        outstanding: int = 1,
     ) -> None:
         """`session_start`: seconds from the start of hsi until it asks for its first file. `arriving` is told of bytes
-        that begin to arrive, and (negative) of those that lie in the buffer as a file, or have been given up."""
+        that begin to arrive, and (negative) of those that lie in the buffer as a file, or have been given up.
+        `outstanding`: how many requests of a session are open at a time."""
         self._catalogue, self._library, self._buffer = catalogue, library, buffer
-        self._session_start = session_start
+        self._session_start, self._outstanding = session_start, outstanding
         self._arriving = arriving
         self._sizes = {file.path: file.size for file in catalogue.files}
         self._failed: set[str] = set()
@@ -243,24 +246,40 @@ class SimHpss:
         may_go_on: Callable[[], bool] = lambda: True,
         on_fetched: Callable[[int], None] = lambda _index: None,
     ) -> Session:
-        library, fetched = self._library, []
+        library = self._library
+        fetched = [Fetched(None, "")] * len(fetches)
         library.figures.sessions += 1
         reader = _Reader(library)
         trouble: tuple[str, str] | None = None
         root = self._buffer.root + "/"
         try:
             library.until(library.kernel.now + self._session_start)
-            for number, fetch in enumerate(fetches):
+            for number in self._order(fetches):
+                fetch = fetches[number]
                 if not may_go_on():
                     raise _Ended(("STOPPED", "stopped by its worker"))
                 error = self._fetch(reader, fetch.hpss_path, fetch.local_path.removeprefix(root))
-                fetched.append(Fetched(None if error else self._sizes[fetch.hpss_path], error))
+                fetched[number] = Fetched(None if error else self._sizes[fetch.hpss_path], error)
                 on_fetched(number)
         except _Ended as ended:
             trouble = ended.trouble
         reader.leave(trouble)
-        fetched += [Fetched(None, "")] * (len(fetches) - len(fetched))
         return Session(fetched, 0 if trouble is None else 1, trouble, [])
+
+    def _order(self, fetches: Sequence[Fetch]) -> Iterable[int]:
+        """In which the archive carries them out. It chooses among requests for one cartridge."""
+        given = range(len(fetches))
+        if self._outstanding <= 1:
+            return given
+        extents = [self._catalogue.extents[fetch.hpss_path] for fetch in fetches]
+        labels = {extent.cartridge for each in extents for extent in each}
+        if len(labels) != 1 or not all(len(each) == 1 for each in extents):
+            return given
+        (label,) = labels
+        library, first = self._library, [each[0] for each in extents]
+        at = next((drive.at for drive in library.drives if drive.cartridge == label), 0.0)
+        rate = library.geometries.medium.rate
+        return served(library.geometries.of(label), rate, first, outstanding=self._outstanding, at=at)
 
     def _fetch(self, reader: _Reader, path: str, local: str) -> str:
         """Read one file; the error that hsi prints, "" when there is none."""

@@ -56,7 +56,9 @@ class Broken(Exception):
 class Scene:
     """What a campaign runs in. `buffer`: bytes of quota, 0 is no limit. `idle_dismount`: seconds until a cartridge that
     nobody uses is dismounted. `session_start`: seconds for hsi to start and log in. `hash_rate`: bytes a second that
-    one core hashes; `cores`: how many do. `longest`: seconds after which a campaign is given up."""
+    one core hashes; `cores`: how many do. `outstanding`: how many requests of a session the archive may choose from,
+    as with `recall = "stage"`; 1: it carries them out as they come. `longest`: seconds after which a campaign is given
+    up."""
 
     drives: int
     buffer: int
@@ -65,6 +67,7 @@ class Scene:
     session_start: float = 2.0
     hash_rate: float = 500e6
     cores: int = 16
+    outstanding: int = 1
     trouble: Trouble = field(default_factory=Trouble)
     settings: Settings = field(default_factory=Settings)
     seed: int = 1
@@ -123,7 +126,12 @@ class Campaign:
         self.buffer = MemoryDisk("/simulated/buffer", hash_rate=scene.hash_rate, spend=self.executor.spend)
         self.library = Library(kernel, geometries, self.weather, scene.drives, scene.idle_dismount)
         self.hpss = SimHpss(
-            catalogue, self.library, self.buffer, session_start=scene.session_start, arriving=self._arriving
+            catalogue,
+            self.library,
+            self.buffer,
+            session_start=scene.session_start,
+            arriving=self._arriving,
+            outstanding=scene.outstanding,
         )
         self.service = Service(kernel, scene.network, self.weather, self.buffer)
         self.settings = settings_of(scene)

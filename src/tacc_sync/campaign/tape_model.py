@@ -27,7 +27,8 @@ BANDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """A kind of drive with its cartridge: bytes a second, bytes, wraps, metres, and seconds to load and to unload."""
+    """A kind of drive with its cartridge: bytes a second, bytes, wraps, metres, and seconds to load and to unload.
+    `winding`: how long it winds, as a multiple of the model."""
 
     name: str
     rate: float
@@ -36,11 +37,12 @@ class Medium:
     metres: float
     load: float = 17.0
     eject: float = 25.0
+    winding: float = 1.0
 
     @property
     def wind(self) -> float:
         """Seconds from one end of the tape to the other."""
-        return WIND * self.metres / WIND_METRES
+        return WIND * self.metres / WIND_METRES * self.winding
 
     @property
     def mount(self) -> float:

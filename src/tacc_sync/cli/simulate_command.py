@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ class _Seconds(click.ParamType[float]):
 @click.option("--catalogue", default="A", metavar="NAME", show_default=True, help="Without a listing: A, A2, B, C, M.")
 @click.option("--scale", default=1.0, metavar="SHARE", help="Only this share of the catalogue's files.")
 @click.option("--medium", default="TS1155", show_default=True, metavar="NAME", help="Kind of drive and cartridge.")
+@click.option("--locate-factor", default=1.0, metavar="FACTOR", help="Winding takes so many times as long; LTO-9: 0.6.")
 @click.option("--drives", default=8, show_default=True, metavar="N", help="Drives that we may use, and sessions.")
 @click.option("--buffer", default="20TB", type=_Size(), show_default=True, help="The transfer buffer's quota.")
 @click.option("--network", default="2.5GB/s", type=_Size(), show_default=True, help="Bytes a second between the sites.")
@@ -61,6 +63,9 @@ class _Seconds(click.ParamType[float]):
 )
 @click.option(
     "--idle-dismount", default="15min", type=_Seconds(), show_default=True, help="Until an idle cartridge goes."
+)
+@click.option(
+    "--outstanding", default=1, metavar="N", help="Requests of a session that HPSS may reorder, as with recall = stage."
 )
 @click.option("--outage", default="0s", type=_Seconds(), show_default=True, help="Maintenance at a time.")
 @click.option("--outage-every", default="7d", type=_Seconds(), show_default=True, help="How often there is one.")
@@ -77,12 +82,14 @@ def simulate(
     catalogue: str,
     scale: float,
     medium: str,
+    locate_factor: float,
     drives: int,
     buffer: int,
     network: int,
     verification: float,
     release: float,
     idle_dismount: float,
+    outstanding: int,
     outage: float,
     outage_every: float,
     failing_files: float,
@@ -114,18 +121,21 @@ def simulate(
         raise _usage(f"no medium {medium} is known", f"one of {', '.join(MEDIA)}")
     if listing is None and catalogue not in catalogues.RECIPES:
         raise _usage(f"there is no catalogue {catalogue}", f"one of {', '.join(catalogues.RECIPES)}")
-    if drives < 1 or network < 1 or not 0 < scale <= 1:
-        raise _usage("drives and network must be at least 1, and a scale between 0 and 1", "correct them")
+    if min(drives, network, outstanding) < 1 or not 0 < scale <= 1 or not 0 < locate_factor <= 10:
+        text = "drives, network and outstanding must be at least 1, a scale between 0 and 1, a locate-factor to 10"
+        raise _usage(text, "correct them")
     what = (
         catalogues.of_listing(_listed(listing), medium=medium)
         if listing is not None
         else catalogues.make(catalogue, scale=scale, seed=seed, medium=medium)
     )
+    what = replace(what, medium=replace(what.medium, winding=locate_factor))
     scene = Scene(
         drives=drives,
         buffer=buffer,
         network=Network(rate=network, verification=verification, release=release),
         idle_dismount=idle_dismount,
+        outstanding=outstanding,
         trouble=Trouble(
             outage=outage,
             outage_every=outage_every,
