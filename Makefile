@@ -13,7 +13,7 @@ KILLS ?= all
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz custody bench bench-hashing bench-nightly bench-plan bench-campaign format requirements clean
+.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz custody bench bench-overhead bench-hashing bench-nightly bench-plan bench-campaign format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
@@ -26,7 +26,8 @@ help:
 	@echo "make hostile                hostile input and attacks"
 	@echo "make fuzz [MINUTES=1]       a coverage-guided fuzzer over all readers"
 	@echo "make custody                bytes damaged at each place between archive and destination: what finds it"
-	@echo "make bench                  20,000 small files on 200 tapes: CPU, memory, mounts"
+	@echo "make bench                  the same as bench-overhead"
+	@echo "make bench-overhead         100,000 small files on 400 tapes, and 10,000 units that wait: CPU, memory, file operations"
 	@echo "make bench-campaign         whole campaigns in the simulator, beside simpler policies and the lower bound"
 	@echo "make bench-hashing          how fast copies are hashed, beside sha512sum"
 	@echo "make bench-plan             planning 1,000,000 files, beside sort of the same lines: CPU, memory"
@@ -74,7 +75,10 @@ custody: $(READY)
 	$(BIN)/python -m pytest -s tests/custody
 
 bench: $(READY)
-	$(BIN)/python bench/many_small_files.py
+	$(BIN)/python bench/overhead.py
+
+bench-overhead: $(READY)
+	$(BIN)/python bench/overhead.py
 
 bench-campaign: $(READY)
 	$(BIN)/python bench/campaign/run.py

@@ -29,6 +29,7 @@ from tacc_sync.rules.faults import WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, task_label
 from tacc_sync.rules.settings import to_collection
 from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
+from tacc_sync.workspace.disk import Seal
 
 # Seconds after the submit: a small task is over before the usual interval is.
 FIRST_LOOK = 0.25
@@ -57,6 +58,8 @@ class GlobusXfer:
         self._tracks: dict[str, polling.Track] = {}
         self._habits = polling.Habits()
         self._queued: set[str] = set()
+        # The open task of each unit, and of which document: a unit of thousands of files is not read at each look.
+        self._known: dict[str, tuple[Seal, Task]] = {}
         self._said: dict[str, Waits] = {}
         # When a unit was first seen to wait for a slot.
         self._since: dict[str, float] = {}
@@ -79,7 +82,7 @@ class GlobusXfer:
         """Look after the units that have a slot."""
         waits: list[Waits] = []
         slots = queues.slots(self._bench.disk)
-        for gone in self._tracks.keys() - set(slots):
+        for gone in self._known.keys() - set(slots):
             self._forget(gone)
         for unit in slots:
             if self._bench.disk.status(layout.entry(route.GLOBUS_QUEUE, unit)) is not None:
@@ -153,8 +156,14 @@ class GlobusXfer:
         if clock.now() < due:
             said = self._said.get(unit, Waits("Globus", "looks at the task again", moving=True))
             return Waits(said.waits_for, said.upcoming, due, moving=said.moving)
+        entry = layout.entry(route.GLOBUS_QUEUE, unit)
         try:
-            work = queues.work_of(self._bench.disk, layout.entry(route.GLOBUS_QUEUE, unit))
+            # The seal first: what is read afterwards is never older than what it stands for.
+            seal = self._bench.disk.seal(entry)
+            known = self._known.get(unit)
+            if known is not None and known[0] == seal:
+                return self._watch(unit, known[1])
+            task = _open_task(queues.work_of(self._bench.disk, entry))
         except FileNotFoundError:
             return Waits("another worker's move", due=clock.now(), moving=True)
         except (BadDocument, NewerDocument) as error:
@@ -163,20 +172,21 @@ class GlobusXfer:
                 return Waits("another worker's move", due=clock.now(), moving=True)
             self._bench.home.take_away(f"{layout.SLOTS}/{unit}")
             return cannot_read(self._bench, claimed, "globus_xfer", error)
-        task = _open_task(work)
         if task is None or not task.task_id:
             # Somebody died between taking the slot and noting the task: go on where it stopped.
             claimed = self._claim(unit)
             return Waits("another worker's move", moving=True) if claimed is None else self._start(unit, claimed)
-        return self._watch(work, task)
+        if seal is not None:
+            self._known[unit] = (seal, task)
+        return self._watch(unit, task)
 
-    def _watch(self, work: Work, task: Task) -> Step:
+    def _watch(self, unit: str, task: Task) -> Step:
         now = self._bench.home.clock.now()
         try:
             view = self._globus.task(task.task_id)
         except UnknownTask:
             why = Why(code="TASK-FORGOTTEN", text=f"Globus does not know task {task.task_id}")
-            return self._settle(work.unit, None, why, counts=False)
+            return self._settle(unit, None, why, counts=False)
         settings = self._bench.settings.globus
         verdict = tasks.assess(
             view,
@@ -188,18 +198,18 @@ class GlobusXfer:
             case tasks.InProgress():
                 stuck = verdict.stuck
                 if stuck != bool(task.trouble_since):
-                    return self._note_trouble(work.unit, patience.to_iso(now) if stuck else "")
-                due = self._next_look[work.unit] = now + self._pause(work.unit, view, task.bytes, now, verdict)
-                return self._say(work.unit, task.task_id, verdict, due)
+                    return self._note_trouble(unit, patience.to_iso(now) if stuck else "")
+                due = self._next_look[unit] = now + self._pause(unit, view, task.bytes, now, verdict)
+                return self._say(unit, task.task_id, verdict, due)
             case tasks.GiveUp():
-                return self._cancel(work.unit, verdict)
+                return self._cancel(unit, verdict)
             case tasks.Ended():
-                track = self._tracks.get(work.unit)
+                track = self._tracks.get(unit)
                 if verdict.succeeded and track is not None:
                     self._habits.learn(track, task.bytes, now)
                 code = verdict.code or "TASK-LEFT-OUT"
                 text = verdict.text or f"task {task.task_id} succeeded, but has no record of this file"
-                return self._settle(work.unit, view, Why(code=code, text=text), counts=verdict.whose == "work")
+                return self._settle(unit, view, Why(code=code, text=text), counts=verdict.whose == "work")
 
     def _pause(self, unit: str, view: TaskView, size: int, now: float, verdict: tasks.InProgress) -> float:
         track = self._tracks.setdefault(unit, polling.Track())
@@ -625,7 +635,7 @@ class GlobusXfer:
         return Moved(f"ended the round of {work.unit}")
 
     def _forget(self, unit: str) -> None:
-        for of_unit in (self._next_look, self._said, self._tracks):
+        for of_unit in (self._next_look, self._said, self._tracks, self._known):
             of_unit.pop(unit, None)
         self._queued.discard(unit)
 

@@ -7,6 +7,8 @@ Fails with: nothing; what cannot be judged yet is `NeedsHash`.
 
 from __future__ import annotations
 
+import functools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ COMPUTABLE = frozenset(DIGITS)
 """The algorithms that Python can compute without further libraries: all of these."""
 
 _NUMBERS = {"adler32", "crc32"}
+_HEX = re.compile(r"[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class NeedsHash:
     algorithm: str
 
 
+@functools.lru_cache(maxsize=64)
 def algorithm_name(said: str | None) -> str | None:
     """Our name of an algorithm: `MD5` is `md5`, `SHA-512` is `sha512`; None when none was said."""
     name = "".join(c for c in (said or "").casefold() if c.isalnum())
@@ -64,7 +68,7 @@ def checksum_value(algorithm: str, said: str | None) -> str | None:
     value = (said or "").strip().lower().removeprefix("0x")
     if algorithm in _NUMBERS:
         value = value.zfill(DIGITS[algorithm]) if value else ""  # some print it as a number
-    if not value or any(c not in "0123456789abcdef" for c in value):
+    if not _HEX.fullmatch(value):
         return None
     return value if len(value) == DIGITS.get(algorithm, len(value)) else None
 

@@ -11,6 +11,7 @@ Fails with: `BadDocument`.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 
 from tacc_sync.rules.documents import BadDocument, File, Request, Task, Work
@@ -19,6 +20,7 @@ from tacc_sync.rules.identity import is_key, parse_unit, request_key
 
 # What may stand in an address of the transfer service.
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NO_NAMES = frozenset({"", ".", ".."})
 _HEX = re.compile(r"[0-9a-f]+")
 _REMEDY = "restore the document that tacc-sync wrote, or quarantine and request its files anew"
 # Beyond that a sum of sizes is no number of bytes any more.
@@ -35,7 +37,7 @@ def check_work(work: Work, name: str) -> None:
     if not work.files:
         raise _bad("files", "is empty")
     for index, file in enumerate(work.files):
-        _check_file(file, f"files[{index}]")
+        _check_file(file, index)
     size = sum(file.size for file in work.files)
     if not size == work.bytes == parsed.bytes:
         raise _bad("bytes", f"its files have {size} bytes, it says {work.bytes}, its name {parsed.bytes}")
@@ -62,21 +64,24 @@ def check_request(request: Request, key: str) -> None:
         seen.add(unit)
 
 
-def _check_file(file: File, field: str) -> None:
-    for name in ("path", "destination"):
-        path: str = getattr(file, name)
+def _check_file(file: File, index: int) -> None:
+    # For each file at each reading of its unit: what an error is called is put together when there is one.
+    for path in (file.path, file.destination):
         # Other oddities of names (control characters, say) are the archive's own, and dealt with where they matter.
-        if not path.startswith("/") or not {"", ".", ".."}.isdisjoint(path[1:].split("/")):
-            raise _bad(f"{field}.{name}", f"{path[:150]!a} is not absolute and in its normal form")
+        if not path.startswith("/") or not _NO_NAMES.isdisjoint(path[1:].split("/")):
+            name = "path" if path is file.path else "destination"
+            raise _bad(f"files[{index}].{name}", f"{path[:150]!a} is not absolute and in its normal form")
     if not 0 <= file.size <= _LARGEST:
-        raise _bad(f"{field}.size", "is no size")
+        raise _bad(f"files[{index}].size", "is no size")
     if file.failures < 0:
-        raise _bad(f"{field}.failures", "is negative")
-    algorithm, _, digits = file.archive_hash.partition(":")
-    if file.archive_hash and not (algorithm in COMPUTABLE and _HEX.fullmatch(digits)):
-        raise _bad(f"{field}.archive_hash", f"{file.archive_hash[:80]!a} is no hash")
-    for name in ("first_failed_at", "retrieved_at", "delivered_at"):
-        _check_time(f"{field}.{name}", getattr(file, name))
+        raise _bad(f"files[{index}].failures", "is negative")
+    if file.archive_hash:
+        algorithm, _, digits = file.archive_hash.partition(":")
+        if not (algorithm in COMPUTABLE and _HEX.fullmatch(digits)):
+            raise _bad(f"files[{index}].archive_hash", f"{file.archive_hash[:80]!a} is no hash")
+    if not (_is_time(file.first_failed_at) and _is_time(file.retrieved_at) and _is_time(file.delivered_at)):
+        for name in ("first_failed_at", "retrieved_at", "delivered_at"):
+            _check_time(f"files[{index}].{name}", getattr(file, name))
 
 
 def _check_task(task: Task, field: str, files: int) -> None:
@@ -91,11 +96,17 @@ def _check_task(task: Task, field: str, files: int) -> None:
 
 
 def _check_time(field: str, text: str) -> None:
+    if not _is_time(text):
+        raise _bad(field, f"{text[:40]!a} is not a time in ISO 8601 with its zone")
+
+
+# The files of a unit come and go together: few times, again and again.
+@functools.lru_cache(maxsize=1024)
+def _is_time(text: str) -> bool:
     try:
-        if text and dt.datetime.fromisoformat(text).tzinfo is None:
-            raise ValueError(text)
+        return not text or dt.datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
-        raise _bad(field, f"{text[:40]!a} is not a time in ISO 8601 with its zone") from None
+        return False
 
 
 def _bad(field: str, text: str) -> BadDocument:

@@ -18,6 +18,7 @@ from tacc_sync.workspace.posix_hash import digest_open
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 4 * 1024 * 1024
+_NO_NAMES = frozenset({"", ".", ".."})
 
 
 class PosixDisk:
@@ -33,13 +34,14 @@ class PosixDisk:
         return self._root
 
     def names(self, directory: str) -> list[str]:
-        with self._directory(directory) as fd:
+        fd = self._directory(directory)
+        try:
             return os.listdir(fd)
+        finally:
+            os.close(fd)
 
     def read(self, path: str, limit: int = 512 * 1024 * 1024) -> bytes:
-        with self._parent(path) as (fd, name):
-            # O_NONBLOCK: a FIFO that somebody left in a queue must not hang us.
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=fd)
+        file = self._file(path)
         with os.fdopen(file, "rb", buffering=0) as stream:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
@@ -57,8 +59,11 @@ class PosixDisk:
 
     def create(self, path: str, content: bytes | Iterable[bytes]) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with self._parent(path) as (fd, name):
+        fd, name = self._parent(path)
+        try:
             file = os.open(name, flags, self._file_mode, dir_fd=fd)
+        finally:
+            os.close(fd)
         try:
             for piece in (content,) if isinstance(content, bytes) else content:
                 view = memoryview(piece)
@@ -71,37 +76,49 @@ class PosixDisk:
         os.close(file)  # NFS reports quota errors here
 
     def rename(self, old: str, new: str) -> None:
-        with self._parent(old) as (old_fd, old_name), self._parent(new) as (new_fd, new_name):
+        with self._two_parents(old, new) as (old_fd, old_name, new_fd, new_name):
             os.rename(old_name, new_name, src_dir_fd=old_fd, dst_dir_fd=new_fd)
 
     def link(self, old: str, new: str) -> None:
-        with self._parent(old) as (old_fd, old_name), self._parent(new) as (new_fd, new_name):
+        with self._two_parents(old, new) as (old_fd, old_name, new_fd, new_name):
             os.link(old_name, new_name, src_dir_fd=old_fd, dst_dir_fd=new_fd, follow_symlinks=False)
 
     def unlink(self, path: str) -> None:
-        with self._parent(path) as (fd, name):
+        fd, name = self._parent(path)
+        try:
             os.unlink(name, dir_fd=fd)
+        finally:
+            os.close(fd)
 
     def mkdir(self, path: str) -> None:
-        with self._parent(path) as (fd, name):
+        fd, name = self._parent(path)
+        try:
             os.mkdir(name, self._directory_mode, dir_fd=fd)
+        finally:
+            os.close(fd)
 
     def rmdir(self, path: str) -> None:
-        with self._parent(path) as (fd, name):
+        fd, name = self._parent(path)
+        try:
             os.rmdir(name, dir_fd=fd)
+        finally:
+            os.close(fd)
 
     def sync(self, directory: str) -> None:
-        with self._directory(directory) as fd:
-            try:
-                os.fsync(fd)
-            except OSError as error:
-                # Some network file systems do not offer it for directories.
-                if error.errno != errno.EINVAL:
-                    raise
+        fd = self._directory(directory)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            # Some network file systems do not offer it for directories.
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(fd)
 
     def status(self, path: str) -> Status | None:
         try:
-            with self._parent(path) as (fd, name):
+            fd, name = self._parent(path)
+            try:
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     return Status("directory", 0, has_hole=False)
@@ -111,13 +128,18 @@ class PosixDisk:
                     return Status("other", 0, has_hole=False)
                 has_hole = _has_hole(fd, name, found)
                 return Status("file", found.st_size, has_hole=has_hole, mtime=int(found.st_mtime // 1))
+            finally:
+                os.close(fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def seal(self, path: str) -> Seal | None:
         try:
-            with self._parent(path) as (fd, name):
+            fd, name = self._parent(path)
+            try:
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            finally:
+                os.close(fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISREG(found.st_mode):
@@ -127,8 +149,7 @@ class PosixDisk:
     def digest(
         self, path: str, algorithms: Iterable[str], may_go_on: Callable[[], bool] = lambda: True
     ) -> dict[str, str]:
-        with self._parent(path) as (fd, name):
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=fd)
+        file = self._file(path)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError(errno.ELOOP, "is no plain file", path)
@@ -143,29 +164,51 @@ class PosixDisk:
         found = os.statvfs(self._root)
         return found.f_bavail * found.f_frsize
 
-    @contextmanager
-    def _directory(self, path: str) -> Iterator[int]:
+    def _file(self, path: str) -> int:
+        """A descriptor of what lies at a path, to be read, for the caller to close."""
+        fd, name = self._parent(path)
+        try:
+            # O_NONBLOCK: a FIFO that somebody left in a queue must not hang us.
+            return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=fd)
+        finally:
+            os.close(fd)
+
+    def _directory(self, path: str) -> int:
+        """A descriptor of a directory, for the caller to close."""
         # Opened name by name, anew each time: a descriptor kept from earlier would still reach a directory that was
         # renamed away, and then a fenced worker could go on writing into it.
         fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in path.split("/") if path else ():
-                if name in {"", ".", ".."}:
+                if name in _NO_NAMES:
                     raise ValueError(path)
                 below = os.open(name, _DIRECTORY, dir_fd=fd)
                 os.close(fd)
                 fd = below
-            yield fd
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        return fd
+
+    def _parent(self, path: str) -> tuple[int, str]:
+        """A descriptor of the directory that a path lies in, for the caller to close, and its name there."""
+        # No context manager: most of what a small file costs us is spent here.
+        directory, _, name = path.rpartition("/")
+        if name in _NO_NAMES:
+            raise ValueError(path)
+        return self._directory(directory), name
 
     @contextmanager
-    def _parent(self, path: str) -> Iterator[tuple[int, str]]:
-        directory, _, name = path.rpartition("/")
-        if name in {"", ".", ".."}:
-            raise ValueError(path)
-        with self._directory(directory) as fd:
-            yield fd, name
+    def _two_parents(self, old: str, new: str) -> Iterator[tuple[int, str, int, str]]:
+        old_fd, old_name = self._parent(old)
+        try:
+            new_fd, new_name = self._parent(new)
+            try:
+                yield old_fd, old_name, new_fd, new_name
+            finally:
+                os.close(new_fd)
+        finally:
+            os.close(old_fd)
 
 
 def _has_hole(directory: int, name: str, found: os.stat_result) -> bool:

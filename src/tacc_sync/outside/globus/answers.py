@@ -34,7 +34,10 @@ def strange(what: str) -> NoReturn:
 
 def plain(text: object, longest: int = 300) -> str:
     """A stranger's text as one short line that cannot do anything to a terminal."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    said = str(text)
+    if not said.isprintable():
+        said = "".join(c if c.isprintable() else " " for c in said)
+    line = " ".join(said.split())
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
