@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,12 +91,18 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(files: int, tapes: int, **environment: str) -> Iterator[Place]:
-    """Both sites up, and a request for all of it handed in."""
+def place(files: int, tapes: int, settings: Mapping[str, object] | None = None, **environment: str) -> Iterator[Place]:
+    """Both sites up, and a request for all of it handed in. `settings` are those of the archive."""
     root = Path(tempfile.mkdtemp(prefix="tacc-sync-bench-"))
     try:
         hpss_site.make_synthetic_site(
-            root / "testbed", files=files, tapes=tapes, size=SIZE, two_cartridge_share=0.0, disk_share=0.0
+            root / "testbed",
+            files=files,
+            tapes=tapes,
+            size=SIZE,
+            settings=settings,
+            two_cartridge_share=0.0,
+            disk_share=0.0,
         )
         bed = site.up(root / "testbed")
         variables = {

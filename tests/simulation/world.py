@@ -102,6 +102,9 @@ class SimClock:
     def uptime(self):
         return self.world.time - self._host.booted
 
+    def effort(self):
+        return 0.0
+
     def sleep(self, seconds):
         self.world.sleep(self.process, seconds)
 

@@ -52,6 +52,9 @@ class FakeClock:
     def uptime(self):
         return self.time - self.booted
 
+    def effort(self):
+        return 0.0
+
     def sleep(self, seconds):
         self.time += seconds
 

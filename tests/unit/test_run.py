@@ -55,3 +55,47 @@ def test_a_run_does_not_end_while_somebody_is_at_work(tmp_path):
     assert len(late.done) == 2
     assert ending.waits["retriever"].waits_for == "work"
     assert not ending.faults
+
+
+class Costly(SystemClock):
+    """Each look at what there is costs this thread a tenth of a second of CPU, by this clock."""
+
+    def __init__(self):
+        self.cost = threading.local()
+
+    def effort(self):
+        return getattr(self.cost, "seconds", 0.0)
+
+
+def looks_of(root, clock, seconds, cost, ring=None):
+    """When a component looked that found nothing, in seconds from the first look."""
+    looked = []
+
+    class FindsNothing:
+        def step(self):
+            looked.append(clock.uptime())
+            clock.cost.seconds = clock.effort() + cost
+            return Waits("work")
+
+    root.mkdir(exist_ok=True)
+    disk = PosixDisk(str(root))
+    layout.init(disk, "w", b"")
+    settings = Settings()
+    settings.run.poll = 0.1
+    world = World(disk, None, clock, LinuxHost(), settings, lambda *_, **__: None)
+    runner = Runner(world, {"reaper": lambda _bench: FindsNothing()}, {})
+    if ring is not None:
+        threading.Timer(ring, runner.wake, ["reaper"]).start()
+    runner.run(seconds=seconds)
+    return [look - looked[0] for look in looked]
+
+
+def test_a_look_that_finds_nothing_and_costs_much_is_repeated_less_often(tmp_path):
+    assert len(looks_of(tmp_path / "cheap", Costly(), 1.0, 0.0)) >= 4
+    assert len(looks_of(tmp_path / "dear", Costly(), 1.0, 0.1)) == 1
+
+
+def test_and_yet_who_is_rung_for_looks_at_once(tmp_path):
+    looks = looks_of(tmp_path, Costly(), 1.5, 0.1, ring=0.5)
+    assert len(looks) == 2
+    assert looks[1] < 0.9

@@ -189,6 +189,9 @@ class SimClock:
     def uptime(self) -> float:
         return self._kernel.now
 
+    def effort(self) -> float:
+        return 0.0
+
     def sleep(self, seconds: float) -> None:
         self._kernel.sleep(seconds)
 

@@ -23,6 +23,13 @@ from tacc_sync.workspace.recovery import Recovery, remove_tree
 
 # A run that goes on until nothing moves any more waits for what is due by itself within so many seconds.
 SOON = 90.0
+# A look that found nothing to do is repeated, unasked, no sooner than after so many times the CPU it took, and at most
+# FAR times the usual pause: of ten thousand units that wait, nine workers are to cost less than a hundredth of a core.
+# Who is rung for, and what is due, does not wait.
+REST_AFTER_LOOK = 1000.0
+FAR = 12.0
+# The same for a run that ends when nothing moves: it has to find everybody at rest.
+REST_AT_ONCE = 30.0
 
 
 @dataclass(slots=True)
@@ -232,6 +239,7 @@ class Runner:
         worker.busy = True
         generation = self._generation
         refusal = self._refusal
+        begun = world.clock.effort()
         done: tuple[Step, Fault | None] = (
             attempt(world, worker.component, component, home)
             if refusal is None
@@ -252,7 +260,10 @@ class Runner:
             while not self._stop.is_set() and world.clock.uptime() < until:
                 world.clock.wait(worker.bell, max(0.01, until - world.clock.uptime()))
             return
-        pause = min(world.settings.run.poll, self._longest_pause)
+        took, poll = world.clock.effort() - begun, world.settings.run.poll
+        pause = min(poll, self._longest_pause)
+        rest = REST_AFTER_LOOK if self._longest_pause > poll else REST_AT_ONCE
+        pause = max(pause, min(took * rest, FAR * poll))
         if step.due is not None:
             pause = min(pause, max(0.01, step.due - now))
         world.clock.wait(worker.bell, pause)

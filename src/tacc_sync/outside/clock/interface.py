@@ -21,6 +21,9 @@ class Clock(Protocol):
     def uptime(self) -> float:
         """Seconds since this host booted, suspended time included. Never jumps; shared by this host's processes."""
 
+    def effort(self) -> float:
+        """Seconds of CPU that the calling thread has used."""
+
     def sleep(self, seconds: float) -> None:
         """Wait."""
 

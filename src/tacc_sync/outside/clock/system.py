@@ -44,6 +44,10 @@ class SystemClock:
         """Seconds since boot. CLOCK_MONOTONIC would stop while the host is suspended; others' leases do not."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    def effort(self) -> float:
+        """CPU seconds of the calling thread."""
+        return time.thread_time()
+
     def sleep(self, seconds: float) -> None:
         """Wait."""
         time.sleep(max(seconds, 0.0))
