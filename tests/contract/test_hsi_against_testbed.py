@@ -13,7 +13,7 @@ from tacc_sync.outside.clock.system import SystemClock
 from tacc_sync.outside.hpss.hsi import Hsi
 from tacc_sync.outside.hpss.interface import Fetch
 from tacc_sync.rules.faults import OperatorFault, WorldFault
-from tacc_sync.testbed import hpss_site
+from tacc_sync.testbed import hpss_log, hpss_site
 
 PREFIX = "/home/projects/demo"
 NAMES = [
@@ -168,6 +168,22 @@ def test_hashes(archive, site):
         assert (archive_hash and (archive_hash.algorithm, archive_hash.hex)) == (
             (entry.algorithm, entry.hex) if entry.hex else None
         )
+
+
+@pytest.mark.parametrize("site_settings", [{}, {"list_root_directory": True}, {"pad_fields": True}])
+def test_a_tree_in_parts_is_what_one_session_says(archive, site, site_settings):
+    def said(listing):
+        refused = sorted((one.path, one.kind) for one in listing.refused)
+        return sorted(listing.files, key=lambda file: file.path), listing.directories, refused
+
+    hpss_site.set_settings(site, **site_settings)
+    whole = said(archive().list_trees([PREFIX]))
+    before = len(hpss_log.read_log(site).sessions)
+    hpss_site.set_settings(site, **site_settings, list_entries_per_second=200.0)
+    assert said(archive(listing_files=3, listing_sessions=3).list_trees([PREFIX])) == whole
+    log = hpss_log.read_log(site)
+    assert len(log.sessions) > before + 2
+    assert {event["path"] for event in log.of("listed") if not event["deep"]} >= {PREFIX, f"{PREFIX}/run2"}
 
 
 @pytest.mark.parametrize("exit_status", [0, 75])

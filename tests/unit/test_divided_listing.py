@@ -314,7 +314,7 @@ def once(what):
 @pytest.mark.parametrize("status", [0, 69, 74, 75, 139])
 def test_a_session_that_ends_early_costs_a_second_look_and_nothing_else(hsi, status):
     tree = tree_of(wide=4)
-    tree.before = once(lambda line: status if line == f"ls -a -N -P '{ROOT}/d2'" else None)
+    tree.before = once(lambda line: status if line == f"ls -N -a -P '{ROOT}/d2'" else None)
     if status == 69:
         with pytest.raises(WorldFault, match="69") as caught:
             hsi(tree).list_trees([ROOT])

@@ -69,6 +69,7 @@ class Settings:
     get_lines_under_P: bool = False  # noqa: N815  success lines of `get` although -P was given
     pad_fields: bool = False  # a blank on each side of the tabs of `ls -P`
     blank_vv: str = ""  # what stands for "no cartridge" in `ls -P`
+    list_entries_per_second: float = 0.0  # how fast a directory is listed by `ls -P`; 0 is as fast as it can be read
     link_word: str = "LINK"  # first of the two fields that `ls -P` prints for a symbolic link
     list_root_directory: bool = False  # `ls -P -R DIR` begins with DIR itself
     file_header: bool = True  # `ls -l DIR/FILE` prints `DIR:` first

@@ -11,6 +11,7 @@ A relative argument gives relative paths under `-P`, bare names when there is no
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 
@@ -19,7 +20,7 @@ from tacc_sync.testbed.hsi_words import Word, options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tacc_sync.testbed.hsi_session import Session
     from tacc_sync.testbed.tape_catalogue import Entry
@@ -98,8 +99,25 @@ class Listing:
         base = shown.rstrip(b"/") + b"/" if shown not in (b"", b".") else b""
         start = len(entry.path.rstrip(b"/")) + 1
         say = self.session.say
-        for each in self._within(entry):
+        wait, listed = self._pace(), 0
+        for listed, each in enumerate(self._within(entry), 1):
             say(self._record(base + each.path[start:], each))
+            wait(listed)
+        self.session.log("listed", path=os.fsdecode(entry.path), deep="R" in self.chosen, entries=listed)
+
+    def _pace(self) -> Callable[[int], None]:
+        """What waits after so many entries, so that a listing is as slow as the settings say."""
+        settings = self.session.settings
+        if not settings.list_entries_per_second:
+            return lambda _listed: None
+        at_once = max(1, int(settings.list_entries_per_second / 20))
+
+        def wait(listed: int) -> None:
+            if listed % at_once == 0:
+                self.session.flush()
+                time.sleep(at_once / settings.list_entries_per_second * settings.time_scale)
+
+        return wait
 
     def _record(self, shown: bytes, entry: Entry) -> bytes:
         settings = self.session.settings

@@ -175,13 +175,13 @@ class Hsi:
             listing.refused += part.refused
         if large:
             outermost = [root for root in large if not any(root != one and is_within(root, one) for one in large)]
-            self._divided(listing, checkpoint).list_below(outermost)
+            self._divided(listing, checkpoint, outermost).list_below(outermost)
         if any(one != other and is_within(one, other) for one in wanted for other in wanted):
             listing.files = Spool(ListedFile, {file.path: file for file in listing.files}.values())
             listing.refused = list({refused.path: refused for refused in listing.refused}.values())
         return listing
 
-    def _divided(self, listing: Listing, checkpoint: Checkpoint | None) -> DividedListing:
+    def _divided(self, listing: Listing, checkpoint: Checkpoint | None, roots: Sequence[str]) -> DividedListing:
         def run(answer: PartsAnswer, why_end: Callable[[], str]) -> int | None:
             ended = self._ask(answer, self._listing_options, "list", why_end)
             return None if ended.killed_because else ended.exit_status
@@ -190,7 +190,7 @@ class Hsi:
             listing,
             checkpoint,
             run=run,
-            answer=lambda directories, deep: PartsAnswer(directories, self._dialect, deep=deep),
+            answer=lambda directories, deep: PartsAnswer(directories, self._dialect, deep=deep, twice=roots),
             sessions=self._listing_sessions,
             too_large=self._listing_files,
         )

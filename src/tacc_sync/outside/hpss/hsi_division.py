@@ -4,9 +4,10 @@ First what lies directly in a directory is listed, then what lies in its subdire
 enough of them; what lies below each of those is then listed as a whole, many in one session. A directory that turns out
 to be too large in this is divided in the same way.
 
-Guarantee: each part is believed by the evidence by which a tree is (hsi_parts.py), and each directory that a complete
-part names was listed, recalled from the checkpoint, or can hold nothing that is wanted. One that has vanished is
-believed to have when the directory in which it lay, listed again, does not name it any more.
+Guarantee: as when a tree is listed in one session, the top is looked at twice, and of all else each line was understood
+and the end seen (hsi_parts.py). Each directory that a part names was listed, recalled from the checkpoint, or can hold
+nothing that is wanted. One that has vanished is believed to have when the directory in which it lay, listed again, does
+not name it any more.
 Fails with what a session fails with, as soon as one does; with HPSS-LISTING-BROKEN when the others have ended.
 """
 
@@ -31,7 +32,7 @@ TRIES = 3
 ENOUGH = 200
 # Levels below which no more are looked for, however few directories there are: a chain of them ends somewhere.
 LEVELS = 64
-# Directories in one session: each has its two lines of the IN file.
+# Directories in one session.
 MOST_LISTED, MOST_LOOKED_AT = 50, 100
 # Beyond so many directories a single one that is too large says nothing about the others.
 MOST_DIVIDED_ALIKE = 256
@@ -147,7 +148,7 @@ class DividedListing:
         if not self._to_look and not any(not group.deep for group in self._running.values()):
             self._settle_round()
         if self._to_look:
-            share = -(-len(self._to_look) // (self._sessions - len(self._running)))
+            share = -(-len(self._to_look) // max(1, self._sessions - len(self._running)))
             return self._group(self._to_look, min(MOST_LOOKED_AT, share), deep=False)
         if self._to_list and not any(not group.deep for group in self._running.values()):
             # Ever fewer, so that all sessions end at about the same time.
@@ -208,10 +209,10 @@ class DividedListing:
         try:
             status = future.result()
         except WorldFault as fault:
-            if fault.code != "HPSS-SESSIONS" or not self._running:
+            if fault.code != "HPSS-SESSIONS" or (self._sessions == 1 and not self._running):
                 raise
-            # Others of this user have the sessions: we go on with those that we have.
-            self._sessions = len(self._running)
+            # Others of this user have the sessions: we go on with fewer.
+            self._sessions = max(1, self._sessions - 1)
             (self._to_list if group.deep else self._to_look).extendleft(reversed(group.directories))
             return
         complete: list[ListedPart] = []

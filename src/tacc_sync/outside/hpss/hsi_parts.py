@@ -1,14 +1,15 @@
 """One session that lists several directories, one after the other.
 
-Guarantee: each directory is judged by itself, by the same evidence as a tree in a session of its own (hsi_tree.py): hsi
-repeats each command before its answer, so the answer about one directory ends where the first command about the next
-one is repeated. An hsi that does not repeat commands can't be asked so.
+Guarantee: each directory is judged by itself. hsi repeats each command before its answer, so the answer about one
+directory has ended where the command about the next one is repeated; the last one, and those that are said to be looked
+at twice, are known to have ended as a tree in a session of its own is (hsi_tree.py). An hsi that does not repeat our
+commands can't be asked so.
 Never fails: what is wrong with an answer is told, and the caller decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tacc_sync.outside.host.spool import IN_MEMORY
 from tacc_sync.outside.hpss.hsi_answers import LONGEST_OUTPUT_LINE, STDERR, STDOUT, Answer
@@ -21,10 +22,20 @@ from tacc_sync.outside.hpss.interface import ListedPart
 class PartsAnswer(Answer):
     """The listings of several directories, none inside of another. Itself it hears what comes on standard error."""
 
-    def __init__(self, roots: Sequence[str], dialect: Dialect, *, deep: bool) -> None:
+    def __init__(self, roots: Sequence[str], dialect: Dialect, *, deep: bool, twice: Collection[str] = ()) -> None:
+        """`twice`: directories that are looked at again."""
         # Together as many files in memory as one listing has.
         in_memory = max(IN_MEMORY // max(len(roots), 1), 100)
-        self.parts = [TreeAnswer(root, dialect, deep=deep, in_memory=in_memory) for root in roots]
+        self.parts = [
+            TreeAnswer(
+                root,
+                dialect,
+                deep=deep,
+                is_followed=number < len(roots) and root not in twice,
+                in_memory=in_memory,
+            )
+            for number, root in enumerate(roots, 1)
+        ]
         super().__init__([line for part in self.parts for line in part.lines], dialect)
         # The part whose answer is being read, and the first command about each part.
         self.at = 0
@@ -66,6 +77,7 @@ class PartsAnswer(Answer):
                 break
             self.current.feed(STDOUT, lines[:begin])
             self.current.end()
+            self.current.end_seen = True
             self.at += 1
             lines = lines[begin:]
         self.current.feed(STDOUT, lines)

@@ -34,14 +34,25 @@ class TreeAnswer(Answer):
     """The listing of everything below one root or, when not `deep`, of what lies directly in it."""
 
     def __init__(
-        self, root: str, dialect: Dialect, *, stranger: str = "", deep: bool = True, in_memory: int = IN_MEMORY
+        self,
+        root: str,
+        dialect: Dialect,
+        *,
+        stranger: str = "",
+        deep: bool = True,
+        is_followed: bool = False,
+        in_memory: int = IN_MEMORY,
     ) -> None:
-        """`in_memory`: of so many files."""
+        """`is_followed`: the end is known by what follows in the same session, and the root is not looked at again.
+        `in_memory`: of so many files."""
         first = hsi_commands.list_tree if deep else hsi_commands.list_level
-        lines = [first(root), hsi_commands.list_top(root)]
+        lines = [first(root), *([] if is_followed else [hsi_commands.list_top(root)])]
         super().__init__([*lines, *([hsi_commands.list_one(stranger)] if stranger else [])], dialect)
         self.root = root
         self.deep = deep
+        self._is_followed = is_followed
+        # Whether what follows was seen.
+        self.end_seen = False
         self.files = Spool(ListedFile, in_memory=in_memory)
         self.refused: dict[str, Refused] = {}
         self._inside = root.rstrip("/") + "/"
@@ -230,9 +241,11 @@ class TreeAnswer(Answer):
             return f"more was listed than what lies directly in {self.root}: {min(deeper)!r}"
         if not self._has_ended():
             return f"the end of the listing was not seen (after {len(self.files) + len(self.refused)} entries)"
-        return self._difference() or self._twice()
+        return ("" if self._is_followed else self._difference()) or self._twice()
 
     def _has_ended(self) -> bool:
+        if self._is_followed:
+            return self.end_seen
         if self._stranger:
             return self._stranger_seen
         return self._again != [None, None] or self._root_errors > 1
