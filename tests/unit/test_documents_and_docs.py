@@ -287,6 +287,7 @@ def test_each_place_of_the_workspace_is_described():
     for name in (
         *layout.DIRECTORIES,
         layout.CHAIN,
+        layout.LISTINGS,
         layout.CONFIG,
         layout.FORMAT_FILE,
         layout.IDENTITY,
