@@ -464,6 +464,13 @@ def test_who_has_not_the_buffer_leaves_its_room_to_one_that_has(desk):
     assert [path for path in everything(desk) if "observed/" not in path] == before
 
 
+def test_the_command_wants_its_paths_only_to_measure_them(desk, capsys):
+    desk.cli(capsys, "doctor", "/home/projects/demo", code=64)
+    assert "--measure" in desk.talk
+    desk.cli(capsys, "doctor", "--measure", "--bytes", "plenty", code=64)
+    assert "200GB" in desk.talk
+
+
 # --- beating ----------------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ Fails with: `OperatorFault` MEASURE-NO-FILES, `WorldFault` MEASURE-NO-ROOM, CART
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tacc_sync.operator import trial_transfer
@@ -111,7 +112,11 @@ def _bytes(sample: Sample) -> int:
 
 
 def _must_not_crowd(disk: Disk) -> None:
-    holders = {queues.read_document(disk, f"{layout.CARTRIDGES}/{name}", 4096) for name in queues.cartridges(disk)}
+    holders = set[bytes]()
+    for name in queues.cartridges(disk):
+        # Given back, or not a file: no session of ours.
+        with suppress(FileNotFoundError, BadDocument):
+            holders.add(queues.read_document(disk, f"{layout.CARTRIDGES}/{name}", 4096))
     if len(holders) >= MOST_SESSIONS:
         text = f"{counted(len(holders), 'session')} of this workspace are at work already"
         raise WorldFault("HPSS-SESSIONS", text, "measure when fewer are, or `tacc-sync hold retriever` first")
