@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tacc_sync.pipeline.run import Ending, Runner
     from tacc_sync.pipeline.step import Report
 
+SWITCH_SECONDS = 0.0005
+
 
 @click.command(short_help="Run the components.")
 @click.argument("components", nargs=-1, type=click.Choice(COMPONENTS), metavar="[COMPONENT]...")
@@ -56,6 +58,9 @@ def run(
       tacc-sync run --for 5h
       tacc-sync run retriever reaper
     """
+    # A worker that frees thousands of files gives the interpreter away at each of its calls to the kernel, and would
+    # wait for it 5 ms each time while another one computes.
+    sys.setswitchinterval(SWITCH_SECONDS)
     seconds = _seconds(length)
     wanted = tuple(name for name in COMPONENTS if name in (components or COMPONENTS))
     disk = edges.disk
