@@ -793,6 +793,21 @@ def no_slots(patch):
     patch.setattr(globus_xfer.GlobusXfer, "_give_slot", generous)
 
 
+def slots_counted_before_the_turn_only(patch):
+    give, full, looks = globus_xfer.GlobusXfer._give_slot, globus_xfer.GlobusXfer._is_full, {}
+
+    def give_slot(self):
+        looks[self] = 0
+        return give(self)
+
+    def is_full(self):
+        looks[self] += 1
+        return full(self) if looks[self] == 1 else None
+
+    patch.setattr(globus_xfer.GlobusXfer, "_give_slot", give_slot)
+    patch.setattr(globus_xfer.GlobusXfer, "_is_full", is_full)
+
+
 def no_admission(patch):
     put_new = Home.put_new
     patch.setattr(
@@ -1084,6 +1099,10 @@ RULES = {
     "the turn: one chooses at a time (slots)": (no_turn, [two("globus_xfer", one_slot, BEFORE_GLOBUS, stride=1)]),
     "the turn of the dead is given back": (turn_not_drained, [kills()]),
     "slots: so many tasks at work": (no_slots, [two("globus_xfer", one_slot, BEFORE_GLOBUS)]),
+    "slots are counted under the turn": (
+        slots_counted_before_the_turn_only,
+        [two("globus_xfer", one_slot, BEFORE_GLOBUS, stride=1)],
+    ),
     "slots are given back": (slot_outlives_its_round, [kills()]),
     "admitted.json: an id belongs to one request": (no_admission, [two("syncer", twins, ()), worlds(twins=True)]),
     "certificates: a number belongs to one": (
