@@ -13,7 +13,7 @@ KILLS ?= all
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz custody bench bench-overhead bench-hashing bench-nightly bench-plan bench-campaign format requirements clean
+.PHONY: help demo test check searches simulate kills two-hosts hostile fuzz custody bench bench-overhead bench-latency bench-hashing bench-nightly bench-plan bench-campaign format requirements clean
 
 help:
 	@echo "make demo [DATA=/any/dir]   a request through all five components, with proof (needs no NERSC, Globus or TACC)"
@@ -28,6 +28,7 @@ help:
 	@echo "make custody                bytes damaged at each place between archive and destination: what finds it"
 	@echo "make bench                  the same as bench-overhead"
 	@echo "make bench-overhead         100,000 small files on 400 tapes, and 10,000 units that wait: CPU, memory, file operations"
+	@echo "make bench-latency          how long a unit lies idle between two components"
 	@echo "make bench-campaign         whole campaigns in the simulator, beside simpler policies and the lower bound"
 	@echo "make bench-hashing          how fast copies are hashed, beside sha512sum"
 	@echo "make bench-plan             planning 1,000,000 files, beside sort of the same lines: CPU, memory"
@@ -79,6 +80,9 @@ bench: $(READY)
 
 bench-overhead: $(READY)
 	$(BIN)/python bench/overhead.py
+
+bench-latency: $(READY)
+	TMPDIR=$(or $(wildcard /dev/shm),/tmp) $(BIN)/python bench/latency.py
 
 bench-campaign: $(READY)
 	$(BIN)/python bench/campaign/run.py

@@ -9,6 +9,9 @@ each. Of each unit is told
 - from the last byte that hsi has brought to the task's acceptance, the last file's hash included, and of that the part
   that begins when the unit is passed on; where no slot was free, from when one was;
 - from the task's end at the service to the moment when its room in the buffer is free, the look at the task included.
+
+All of it lies where TMPDIR says: on a disk that others use, what thousands of files cost is the disk's
+figure, not ours.
 """
 
 from __future__ import annotations

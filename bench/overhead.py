@@ -6,7 +6,8 @@ needs while 10,000 units wait.
 All through the testbed with no latency of its own. Counted is the CPU time of tacc-sync's own process (all five
 components, start included), its hsi sessions apart; as a figure of one machine, and as a ratio to what `cp` and
 `sha512sum` need for the same files in the same run. File-system operations are counted in two smaller runs whose units
-have different numbers of files, so that what a file costs and what a unit costs come apart.
+have different numbers of files, so that what a file costs and what a unit costs come apart. All of it lies where TMPDIR
+says.
 """
 
 from __future__ import annotations

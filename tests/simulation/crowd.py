@@ -85,6 +85,7 @@ class Case:
     twins: bool = False
     quota: int = 150
     tasks: int = 3
+    queued: int = 0
     skew: int = 0
     processes: tuple[str, ...] = ("a", "b")
     habits: tuple[str, ...] = ()
@@ -350,7 +351,7 @@ class Crowd:
 
 def make(case):
     files = make_files(case.files, case.tapes, case.seed)
-    world = World(files, small_settings(quota=case.quota, tasks=case.tasks))
+    world = World(files, small_settings(quota=case.quota, tasks=case.tasks, queued=case.queued))
     world.globus.at_once = max(case.tasks, 1)
     world.checker = check
     world.hosts["b"].offset = float(case.skew)

@@ -37,6 +37,7 @@ cases = st.builds(
     twins=st.sampled_from((False,) * 9 + (True,)),
     quota=st.sampled_from((0, 100, 150, 400)),
     tasks=st.integers(1, 3),
+    queued=st.integers(0, 2),
     skew=st.sampled_from((0, 3600, -3600)),
     processes=st.sampled_from((("a",), ("a", "b"), ("a", "a", "b"))),
     habits=st.lists(st.sampled_from(HABITS), max_size=3).map(tuple),

@@ -653,7 +653,7 @@ def small_settings(**changes):
     settings.buffer.quota = changes.pop("quota", 150)
     settings.globus.source_collection = "source"
     settings.globus.destination_collection = "destination"
-    settings.globus.queued = 0 if "tasks" in changes else settings.globus.queued
+    settings.globus.queued = changes.pop("queued", 0 if "tasks" in changes else settings.globus.queued)
     settings.globus.tasks = changes.pop("tasks", 3)
     settings.globus.poll = 20.0
     settings.hsi.sessions = 1
