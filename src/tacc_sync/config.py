@@ -19,7 +19,8 @@ import msgspec
 from tacc_sync.rules.evidence import COMPUTABLE
 from tacc_sync.rules.external import AUTO
 from tacc_sync.rules.faults import OperatorFault
-from tacc_sync.rules.settings import Settings
+from tacc_sync.rules.outages import Outage, parse_outage
+from tacc_sync.rules.settings import ForecastSection, Settings
 
 # The variables that operators of LTA and of the earlier tacc-sync already have keep their names; later names win.
 ENVIRONMENT: tuple[tuple[str, str, str], ...] = (
@@ -58,6 +59,7 @@ TIMES = {
     *(("run", key) for key in ("poll", "stand_down", "settle", "overtaking")),
     ("skip", "listing_age"),
     ("catalog", "timeout"),
+    *(("forecast", key) for key in ("every", "cpu")),
 }
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("hsi", "recall"): ("order", "stage"),
@@ -217,7 +219,24 @@ def _shown(value: Any) -> str:
         return f"this {type(value).__name__}"
 
 
+def parse_outages(section: ForecastSection) -> list[Outage]:
+    """The outages that the configuration tells of; `OperatorFault` CONFIG-BAD for one that cannot be read."""
+    found = []
+    for key, recurs in (("outages", False), ("maintenance", True)):
+        for text in getattr(section, key):
+            try:
+                outage = parse_outage(text, parse_seconds)
+                if bool(outage.every) != recurs:
+                    raise ValueError(text)
+            except (ValueError, OverflowError):
+                example = "2026-12-02T08:00Z/10h/14d" if recurs else "2026-12-09T08:00Z/12h"
+                raise _bad(f"`forecast.{key}` cannot be {_shown(text)}", f"write it like this: {example}") from None
+            found.append(outage)
+    return found
+
+
 def _check(settings: Settings) -> None:
+    parse_outages(settings.forecast)
     lease = settings.lease
     wrong = [
         (settings.hsi.sessions < 1, "hsi.sessions must be at least 1"),
@@ -252,6 +271,7 @@ def _check(settings: Settings) -> None:
             settings.globus.external_checksum not in {"", AUTO, *COMPUTABLE},
             f"globus.external_checksum must be empty, auto or one of {', '.join(sorted(COMPUTABLE))}",
         ),
+        (not 3 <= settings.forecast.runs <= 99, "forecast.runs must be between 3 and 99"),
         (settings.catalog.page < 1, "catalog.page must be at least 1"),
         (settings.catalog.timeout <= 0, "catalog.timeout must be more than nothing"),
         *(

@@ -8,7 +8,7 @@ What they do is checked while it happens: the buffer is never above its quota, a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from heapq import heapreplace
@@ -107,17 +107,23 @@ class Outcome:
     tasks: int
     samples: list[Sample]
     events: dict[str, int]
+    # By the key of each request.
+    finished_at: dict[str, float] = field(default_factory=dict)
 
 
-def run(catalogue: Catalogue, scene: Scene, geometries: Geometries | None = None) -> Outcome:
-    """Run a campaign to its end."""
-    return Campaign(catalogue, scene, geometries or Geometries(catalogue.medium, scene.seed)).run()
+def run(
+    catalogue: Catalogue, scene: Scene, geometries: Geometries | None = None, requests: Sequence[Request] = ()
+) -> Outcome:
+    """Run a campaign to its end: that of these requests, or of one for all of the catalogue."""
+    return Campaign(catalogue, scene, geometries or Geometries(catalogue.medium, scene.seed), requests).run()
 
 
 class Campaign:
-    """One request, one process with all workers."""
+    """One request (or a few), one process with all workers."""
 
-    def __init__(self, catalogue: Catalogue, scene: Scene, geometries: Geometries) -> None:
+    def __init__(
+        self, catalogue: Catalogue, scene: Scene, geometries: Geometries, requests: Sequence[Request] = ()
+    ) -> None:
         self.kernel = kernel = Kernel()
         self.scene = scene
         self.weather = Weather(scene.trouble)
@@ -153,8 +159,11 @@ class Campaign:
         self.world = World(self.disk, self.buffer, self.clock, self.host, self.settings, self._report)
         layout.init(self.disk, self.host.new_uuid(), b"")
         layout.open_buffer(self.buffer)
-        request = Request(version=documents.VERSION, source=catalogue.source, destination="/simulated/archive")
-        self.disk.create("inbox/request.json", documents.encode(request))
+        everything = Request(version=documents.VERSION, source=catalogue.source, destination="/simulated/archive")
+        self._open = len(requests) or 1
+        self._finished_at: dict[str, float] = {}
+        for number, request in enumerate(requests or [everything]):
+            self.disk.create(f"inbox/request-{number:04d}.json", documents.encode(request))
 
     def run(self) -> Outcome:
         """Until the request is finished, or nothing moves any more."""
@@ -195,6 +204,7 @@ class Campaign:
             tasks=self.service.number,
             samples=self.samples,
             events=self.events,
+            finished_at=self._finished_at,
         )
 
     # --- workers --------------------------------------------------------------------------------------------
@@ -266,12 +276,16 @@ class Campaign:
         if event == "transfer_ended":
             self.delivered_files += about["delivered"]
         elif event == "request_planned":
-            self.units = about["units"]
+            self.units += about["units"]
         elif event == "buffer_freed":
             self.delivered_bytes += about["bytes"]
         elif event == "work_moved" and about.get("component") == "reaper" and about["to"] == HPSS_QUEUE:
             self.rounds += 1
         elif event == "request_finished":
+            self._finished_at[about["request"]] = self.kernel.now
+            self._open -= 1
+            if self._open:
+                return
             self._finished = True
             self._sample(again=False)
             self.kernel.stop()

@@ -99,10 +99,10 @@ def make(name: str, *, scale: float = 1.0, seed: int = 1, medium: str = "TS1155"
     return Catalogue(name, files, extents, kind)
 
 
-def of_listing(files: Iterable[ListedFile], *, medium: str = "TS1155") -> Catalogue:
+def of_listing(files: Iterable[ListedFile], *, medium: str = "TS1155", dense: bool = False) -> Catalogue:
     """A catalogue of what a real archive has listed. Where exactly the files lie is not told: they are taken to lie
     one after the other, in the order of their positions, evenly over as much of the cartridge as they need; the
-    section numbers, where they leave gaps, as gaps."""
+    section numbers, where they leave gaps, as gaps (not when they are to be taken as `dense`)."""
     listed, kind = list(files), MEDIA[medium]
     on: dict[str, list[ListedFile]] = {}
     for file in listed:
@@ -115,7 +115,7 @@ def of_listing(files: Iterable[ListedFile], *, medium: str = "TS1155") -> Catalo
         there.sort(key=lambda file: (file.volumes[0] == label, file.section, file.offset, file.path))
         last = max((file.section for file in there), default=0) + 1
         ours = sum(file.size // max(1, len(file.volumes)) for file in there)
-        spare = max(0.0, kind.capacity * FILL - ours)
+        spare = 0.0 if dense else max(0.0, kind.capacity * FILL - ours)
         for file in there:
             size = file.size // len(file.volumes)
             if file.volumes[0] == label:

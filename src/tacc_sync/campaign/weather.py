@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_right
 from dataclasses import dataclass
 
 HOUR = 3600.0
@@ -30,6 +31,8 @@ class Trouble:
     drive_hours: float = 0.0
     drive_repair: float = 24 * HOUR
     seed: int = 1
+    # Further maintenance, (begin, end) each, in order; none touches another one (rules/outages.py).
+    planned: tuple[tuple[float, float], ...] = ()
 
 
 class Weather:
@@ -39,6 +42,7 @@ class Weather:
         self._trouble = trouble
         self._tasks = random.Random(f"{trouble.seed} tasks")  # noqa: S311  a model
         self._drives = random.Random(f"{trouble.seed} drives")  # noqa: S311  a model
+        self._begins = [begin for begin, _ in trouble.planned]
 
     def _begin(self, number: int) -> float:
         return self._trouble.outage_every * (number + 0.5)
@@ -49,6 +53,17 @@ class Weather:
 
     def down_until(self, when: float) -> float:
         """The end of the maintenance that goes on at this time; 0 when the sites are up."""
+        end, at = 0.0, when
+        # One may begin before another one ends.
+        while over := max(self._down_until(at), self._planned_until(at)):
+            end = at = over
+        return end
+
+    def _planned_until(self, when: float) -> float:
+        number = bisect_right(self._begins, when) - 1
+        return self._trouble.planned[number][1] if number >= 0 and when < self._trouble.planned[number][1] else 0.0
+
+    def _down_until(self, when: float) -> float:
         if self._trouble.outage <= 0:
             return 0.0
         last = self._last(when)
@@ -57,6 +72,11 @@ class Weather:
 
     def next_outage(self, when: float) -> float:
         """When the next maintenance begins after this time; never is infinity."""
+        number = bisect_right(self._begins, when)
+        planned = self._begins[number] if number < len(self._begins) else math.inf
+        return min(planned, self._next_outage(when))
+
+    def _next_outage(self, when: float) -> float:
         if self._trouble.outage <= 0:
             return math.inf
         following = max(0, self._last(when) + 1)

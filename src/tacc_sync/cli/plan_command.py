@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -18,21 +19,34 @@ from tacc_sync.operator import submit as submission
 from tacc_sync.operator.plan import Plan, plan_of
 from tacc_sync.operator.plan_text import lines, rule_lines
 from tacc_sync.operator.submit import Submission
-from tacc_sync.pipeline.foresight import Foreseen
 from tacc_sync.rules.documents import BadDocument
 from tacc_sync.rules.faults import EX_DATAERR
 from tacc_sync.rules.identity import printable
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.site_rules import Outlook, ticket
 
+if TYPE_CHECKING:
+    from tacc_sync.cli.forecasting import Told
+    from tacc_sync.pipeline.foresight import Foreseen
+
 
 @click.command(short_help="What would a request ask for?")
 @describes_requests
+@click.option(
+    "--outage",
+    "outages",
+    multiple=True,
+    metavar="START/LENGTH",
+    help="A planned outage, such as 2026-12-09T08:00Z/12h.",
+)
+@click.option("--no-forecast", is_flag=True, help="The figures alone, without the simulation of when it is done.")
 @click.option("--ticket", "only_ticket", is_flag=True, help="Show only the ticket to NERSC, ready to be sent.")
 @json_option
 @pass_edges
-def plan(edges: Edges, words: Words, *, only_ticket: bool, as_json: bool) -> int:
-    """Show what would become of a request, before a byte moves: files, tapes, the site's rules that it breaks.
+def plan(
+    edges: Edges, words: Words, outages: tuple[str, ...], *, no_forecast: bool, only_ticket: bool, as_json: bool
+) -> int:
+    """Show what would become of a request, before a byte moves: files, tapes, the site's rules that it breaks, the end.
 
     Lists the archive and the destination as the syncer does, and changes nothing; it works while others run. Exits 65
     when nothing of the request can be carried.
@@ -40,26 +54,52 @@ def plan(edges: Edges, words: Words, *, only_ticket: bool, as_json: bool) -> int
     \b
     Example:
       tacc-sync plan --source /home/projects/x --destination /scoutfs/x --include '*.zip'
-      tacc-sync plan request.json --json
+      tacc-sync plan request.json --outage 2026-12-09T08:00Z/12h
     """
-    return show_plans(edges, submissions(edges, words), as_json=as_json, only_ticket=only_ticket)
+    return show_plans(
+        edges,
+        submissions(edges, words),
+        as_json=as_json,
+        only_ticket=only_ticket,
+        outages=outages,
+        with_forecast=not no_forecast,
+    )
 
 
-def show_plans(edges: Edges, ready: list[Submission], *, as_json: bool, only_ticket: bool = False) -> int:
+def show_plans(
+    edges: Edges,
+    ready: list[Submission],
+    *,
+    as_json: bool,
+    only_ticket: bool = False,
+    outages: Sequence[str] = (),
+    with_forecast: bool = True,
+) -> int:
     """Show what would become of these requests; the exit code."""
+    from tacc_sync.campaign.campaign import Broken
+    from tacc_sync.cli.forecasting import foretell_plan, more_outages
+
+    down = more_outages(outages)
     can, shown = True, []
     for number, one in enumerate(ready):
         foreseen, found = _foresee(edges, one)
         can = can and found.can_be_carried
-        text = ticket(found.load, _outlook(edges, foreseen, found))
+        told = None
+        if with_forecast:
+            try:
+                told = foretell_plan(edges, foreseen, found.carried, down)
+            except Broken as broken:
+                # The figures hold without it.
+                say(f"No forecast, as the simulation went wrong, which is a bug of tacc-sync: {broken}")
+        text = ticket(found.load, _outlook(edges, foreseen, found, told))
         if only_ticket:
             click.echo(text, nl=False)
         elif as_json:
-            shown.append(_document(foreseen, found, text))
+            shown.append(_document(foreseen, found, text, told))
         else:
             if number:
                 show()
-            _show(found, text)
+            _show(found, text, told)
     if as_json and not only_ticket:
         show_json(shown)
     if not can:
@@ -90,7 +130,7 @@ def _foresee(edges: Edges, one: Submission) -> tuple[Foreseen, Plan]:
     return foreseen, found
 
 
-def _outlook(edges: Edges, foreseen: Foreseen, found: Plan) -> Outlook:
+def _outlook(edges: Edges, foreseen: Foreseen, found: Plan, told: Told | None) -> Outlook:
     request = foreseen.request
     return Outlook(
         sources=tuple(map(printable, request.sources)),
@@ -98,13 +138,17 @@ def _outlook(edges: Edges, foreseen: Foreseen, found: Plan) -> Outlook:
         spanning_files=found.spanning.files,
         largest=found.largest,
         begin=to_iso(edges.clock.now())[:10],
+        end=told.forecast.p50[:10] if told else "",
         requested_by=printable(request.requested_by),
     )
 
 
-def _show(found: Plan, text: str) -> None:
+def _show(found: Plan, text: str, told: Told | None) -> None:
     for line in lines(found):
         show(line)
+    if told is not None:
+        for line in told.lines(found.carried, found.tapes, found.quota):
+            show(line)
     for line in rule_lines(found):
         show(line)
     if any(judged.rule == "ticket" for judged in found.broken):
@@ -113,12 +157,13 @@ def _show(found: Plan, text: str) -> None:
             show(f"    {line}")
 
 
-def _document(foreseen: Foreseen, found: Plan, text: str) -> dict[str, Any]:
+def _document(foreseen: Foreseen, found: Plan, text: str, told: Told | None) -> dict[str, Any]:
     fields = {name: getattr(found, name) for name in Plan.__dataclass_fields__}
     asks = any(judged.rule == "ticket" for judged in found.broken)
     return {
         **fields,
         "can_be_carried": found.can_be_carried,
         "ticket": text if asks else "",
+        "forecast": told.document(found.carried, found.tapes) if told is not None else None,
         "document": msgspec.to_builtins(foreseen.request),
     }

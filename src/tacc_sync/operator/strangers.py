@@ -17,7 +17,7 @@ from tacc_sync.workspace.disk import Disk
 
 OF_A_REQUEST = frozenset({
     "admitted.json", "request.json", certificate.MANIFEST, certificate.CHECKSUMS, certificate.CERTIFICATE,
-    certificate.SIGNATURE, certificate.BAG,
+    certificate.SIGNATURE, certificate.BAG, layout.FORECASTS,
 })  # fmt: skip
 
 

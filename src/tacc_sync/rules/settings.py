@@ -203,6 +203,21 @@ class SiteRules(Section, kw_only=True):
     destination_bytes: int = 0
 
 
+class ForecastSection(Section, kw_only=True):
+    """How the end of a request is foretold (see docs/simulate.md)."""
+
+    # How often a `run` makes a forecast of the requests that are under way; 0: never.
+    every: float = 6 * 3600.0
+    # A forecast takes no more CPU time than this, but for its first three runs.
+    cpu: float = 60.0
+    runs: int = 9
+    medium: str = "TS1155"
+    # Planned outages, START/LENGTH: "2026-12-09T08:00Z/12h".
+    outages: list[str] = []
+    # Those that come again, START/LENGTH/EVERY: "2026-12-02T08:00Z/10h/14d".
+    maintenance: list[str] = []
+
+
 class Settings(Section, kw_only=True):
     """All of it."""
 
@@ -218,6 +233,7 @@ class Settings(Section, kw_only=True):
     lease: LeaseSection = msgspec.field(default_factory=LeaseSection)
     run: Run = msgspec.field(default_factory=Run)
     site_rules: SiteRules = msgspec.field(default_factory=SiteRules)
+    forecast: ForecastSection = msgspec.field(default_factory=ForecastSection)
 
 
 def to_collection(path: str, prefix: str, collection_prefix: str) -> str | None:

@@ -42,6 +42,8 @@ UNBORN = "new~"
 WHY = ".why.json"
 
 INDEX = "index."
+# In `finished/<request>`: what was foretold of its end.
+FORECASTS = "forecasts.json"
 # The certificates of all finished requests, in the order in which they were written; made with the first of them.
 CHAIN = f"{FINISHED}/chain"
 
