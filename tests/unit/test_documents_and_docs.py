@@ -15,6 +15,7 @@ from tacc_sync.rules import (
     completion,
     documents,
     external,
+    forecast,
     legacy,
     liveness,
     manifest_chain,
@@ -255,12 +256,14 @@ DOCUMENTS = {
     "Sealed": certificate.Sealed,
     "Checksums": external.Understood,
     "Site rates": site_rates.SiteRates,
+    "Forecasts": forecast.Forecasts,
+    "# Forecast": forecast.Forecast,
 }
 
 
 @pytest.mark.parametrize("heading", DOCUMENTS)
 def test_each_field_of_a_document_is_described(heading):
-    (table,) = tables(section(text_of("docs/workspace.md"), f"### {heading}"))
+    table = tables(section(text_of("docs/workspace.md"), f"###{'' if heading[0] == '#' else ' '}{heading}"))[0]
     assert {bare(row[0]) for row in table} == set(DOCUMENTS[heading].__struct_fields__)
 
 
@@ -278,6 +281,7 @@ def test_each_field_of_the_manifest_is_described():
         certificate.CERTIFICATE,
         certificate.SIGNATURE,
         syncer.ADMITTED,
+        layout.FORECASTS,
     ):
         assert f"`{name}`" in text_of("docs/workspace.md")
 

@@ -1,21 +1,29 @@
 """When will it be done? Outages, observed rates, percentiles, the simulation of what is left."""
 
 import itertools
+import json
 import math
+import sys
 import time
 
 import pytest
+from desk import Desk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tacc_sync import config
 from tacc_sync.campaign import forecast as campaign
 from tacc_sync.campaign.remains import FEW, PIECES, Remains
 from tacc_sync.campaign.weather import Trouble, Weather
+from tacc_sync.cli.edges import Edges
+from tacc_sync.cli.forecaster import Forecaster
 from tacc_sync.config import parse_seconds
+from tacc_sync.operator import forecasts
 from tacc_sync.operator.forecast_text import done_about, in_the_end, outlook
 from tacc_sync.rules import basis as rules
 from tacc_sync.rules.basis import MEASURED_ONCE, Basis, Figure, Share, basis
 from tacc_sync.rules.documents import File, Task, Work
+from tacc_sync.rules.faults import OperatorFault
 from tacc_sync.rules.forecast import MOST_ENTRIES, WEEK, Forecast, forecast, judged, moved, quantile, with_entry
 from tacc_sync.rules.observed import PAUSE, Observed, Seen
 from tacc_sync.rules.outages import Outage, parse_outage, spans
@@ -119,18 +127,18 @@ def test_a_forecast_is_compared_with_one_that_was_made_about_a_week_before(days)
 
 
 def test_movement_in_words():
-    assert outlook([], NOW, 0) == ""
+    assert outlook([], NOW) == ""
     first = entry(0, 30)
     alone = f"done about {first.p50[:10]} (between {first.p10[:10]} and {first.p90[:10]})"
-    assert outlook([first], NOW, 6 * HOUR) == done_about(first) == alone
+    assert outlook([first], NOW) == done_about(first) == alone
     week = entry(7, 32)
-    assert outlook([first, week], NOW + 7 * DAY, 6 * HOUR).endswith(f"; a week ago it said {first.p50[:10]}")
-    assert outlook([first, entry(3, 32)], NOW + 3 * DAY, 6 * HOUR).endswith(f"; 3 d before it said {first.p50[:10]}")
-    assert outlook([first], NOW + 3 * DAY, 6 * HOUR) == f"{alone} (foretold 3 d ago)"
+    assert outlook([first, week], NOW + 7 * DAY).endswith(f"; a week ago it said {first.p50[:10]}")
+    assert outlook([first, entry(3, 32)], NOW + 3 * DAY).endswith(f"; 3 d before it said {first.p50[:10]}")
+    assert outlook([first], NOW + 3 * DAY) == f"{alone} (foretold 3 d ago)"
     never = Forecast(at=to_iso(NOW), bytes=1, runs=3, p10="", p50="", p90="")
-    assert outlook([never], NOW, 0) == "not done in any time that can be told"
+    assert outlook([never], NOW) == "not done in any time that can be told"
     near = entry(0, 0.5, 0.1)
-    assert outlook([near], NOW, 0) == "done about 2027-01-15 20:00 (between 2027-01-15 17:36 and 2027-01-15 22:24)"
+    assert outlook([near], NOW) == "done about 2027-01-15 20:00 (between 2027-01-15 17:36 and 2027-01-15 22:24)"
 
 
 @given(st.floats(0, 100), st.floats(0.1, 20), st.floats(0, 150))
@@ -379,3 +387,123 @@ def test_no_more_cpu_time_is_taken_than_is_allowed_but_for_three_runs():
     assert told.runs == 3
     told = campaign.foretell(left(), fixed(), configured(runs=9, cpu=6.9), (), cpu=lambda: float(next(ticks)))
     assert told.runs == 5
+
+
+# --- a workspace --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _fd: None)
+    for name in {*[variable for variable, _, _ in config.ENVIRONMENT], "TACC_SYNC_WORK_ROOT"}:
+        monkeypatch.delenv(name, raising=False)
+    desk = Desk(tmp_path)
+    for name in ("clock", "settings"):
+        monkeypatch.setattr(Edges, name, property(lambda _edges, name=name: getattr(desk, name)))
+    return desk
+
+
+def planned(desk, **fields):
+    desk.fill(files=12, tapes=3)
+    desk.drop(request_id=FIRST, **fields)
+    desk.run("syncer")
+    return FIRST.replace("-", "")[:12]
+
+
+def test_it_is_kept_shown_and_judged_in_the_end(capsys, desk):
+    key = planned(desk, label="run 12")
+    assert desk.status().requests[0].forecasts == []
+    begun = desk.clock.now()
+    out = desk.cli(capsys, "forecast")
+    assert f"request {key}: done about " in out
+    assert "drive: not measured" in out
+    made = json.loads((desk.root / f"ws/finished/{key}/forecasts.json").read_text())["entries"]
+    assert made[0]["bytes"] == desk.status().requests[0].selected.bytes
+    assert "done about " in desk.cli(capsys, "status")
+    assert desk.codes() == []
+    # A week goes by in which nothing moves.
+    desk.clock.time += WEEK
+    shown = desk.cli_json(capsys, "forecast", key)[key]
+    assert from_iso(shown["p50"]) - from_iso(made[0]["p50"]) == pytest.approx(WEEK, abs=2)
+    assert f"; a week ago it said {made[0]['p50'][:16].replace('T', ' ')}" in desk.cli(capsys, "status", code=1)
+    (status,) = desk.cli_json(capsys, "status", code=1)["requests"]
+    assert [entry["p50"] for entry in status["forecasts"]] == [made[0]["p50"], shown["p50"]]
+    desk.run()
+    assert desk.codes() == []
+    (status,) = desk.status().requests
+    late = from_iso(status.finished_at) - from_iso(made[0]["p50"])
+    assert late > 0
+    assert "later than" in desk.cli(capsys, "status", code=1)
+    (line,) = desk.cli_json(capsys, "history", "--by", "request")["lines"]
+    assert (line["forecast"], line["late"]) == ("later", late)
+    assert "later, 6 d 23 h late" in desk.cli(capsys, "history", "--by", "request")
+    assert begun < from_iso(made[0]["p10"])
+    desk.cli(capsys, "forecast")
+    assert "Nothing is under way" in desk.talk
+    desk.cli(capsys, "forecast", "abcdef", code=64)
+
+
+def test_what_is_left_is_what_has_not_moved(desk):
+    key = planned(desk)
+    everything = desk.status().requests[0].selected.bytes
+    (found,) = forecasts.open_requests(desk.disk)
+    assert (found.key, sum(left.bytes for left in found.left)) == (key, everything)
+    assert {left.tape for left in found.left} == {("AA0000",), ("AA0001",), ("AA0002",)}
+    retriever = desk.component("retriever")
+    retriever.step()
+    (found,) = forecasts.open_requests(desk.disk)
+    assert sum(left.bytes for left in found.left) == everything
+    (fetched,) = [left for left in found.left if left.tape == ()]
+    desk.run("globus_xfer")
+    (found,) = forecasts.open_requests(desk.disk)
+    assert sum(left.bytes for left in found.left) == everything - fetched.bytes
+
+
+def test_an_outage_on_the_command_line_or_in_the_configuration_delays_it(capsys, desk):
+    key = planned(desk)
+    (before,) = desk.cli_json(capsys, "forecast").values()
+    (down,) = desk.cli_json(capsys, "forecast", "--outage", "2027-01-15T08:00Z/36h").values()
+    assert from_iso(down["p50"]) - from_iso(before["p50"]) >= 30 * HOUR
+    assert down["sources"]["outages"] == "1 planned"
+    desk.settings.forecast.maintenance = ["2027-01-08T08:00Z/36h/7d"]
+    (again,) = desk.cli_json(capsys, "forecast", key).values()
+    assert again["p50"] == down["p50"]
+    desk.cli(capsys, "forecast", "--outage", "tomorrow", code=64)
+
+
+def test_a_forecast_that_cannot_be_read_is_none(capsys, desk):
+    key = planned(desk)
+    path = desk.root / f"ws/finished/{key}/forecasts.json"
+    for content in (b"", b"{}", b'{"version": 99, "request": "x", "entries": []}', b"\xff" * 99):
+        path.write_bytes(content)
+        assert desk.status().requests[0].forecasts == []
+    desk.cli(capsys, "forecast")
+    assert len(desk.status().requests[0].forecasts) == 1
+
+
+def test_settings_of_outages_are_checked():
+    def load(key, value):
+        return config.load(None, "", {}, {f"forecast.{key}": value}).settings.forecast
+
+    assert config.parse_outages(load("outages", "2027-01-15T08:00Z/12h")) == [Outage(NOW, 12 * HOUR)]
+    for key, bad in (("outages", "x"), ("outages", "2027-01-15T08:00Z/1h/1d"), ("maintenance", "2027-01-15T08:00Z/1h")):
+        with pytest.raises(OperatorFault, match=f"forecast.{key}"):
+            load(key, bad)
+
+
+def test_a_run_makes_one_when_there_is_none_or_an_old_one(desk, monkeypatch):
+    key = planned(desk)
+    said = []
+    forecaster = Forecaster(desk.disk, desk.clock, lambda event, **about: said.append((event, about)), {}, 6 * HOUR)
+    assert forecaster.is_due()
+    entry_now = forecast([10.0, 20.0, 30.0], now=desk.clock.now(), size=1, sources={})
+    with desk.hands() as home:
+        forecasts.keep(home, key, entry_now)
+    assert not forecaster.is_due()
+    desk.clock.time += 6 * HOUR
+    assert forecaster.is_due()
+    monkeypatch.setattr(forecaster, "_command", [sys.executable, "-c", "import sys; sys.exit('so it failed')"])
+    forecaster._make()
+    assert said == [("forecast_failed", {"text": "so it failed"})]
+    desk.run()
+    assert not forecaster.is_due()

@@ -59,6 +59,11 @@ class Edges:
         self._flags = flags or {}
         self._environment = os.environ if environment is None else environment
 
+    @property
+    def flags(self) -> Mapping[str, Any]:
+        """What the command line says of the configuration."""
+        return self._flags
+
     # --- the workspace ----------------------------------------------------------------------------------------
 
     @cached_property

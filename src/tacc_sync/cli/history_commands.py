@@ -14,9 +14,9 @@ from tacc_sync.cli.talk import as_json as json_option
 from tacc_sync.cli.talk import pass_edges, say, show, show_json
 from tacc_sync.operator.find import key_of
 from tacc_sync.operator.history import Finished, write_csv, write_parquet
-from tacc_sync.operator.words import counted, files, rate, size, table
+from tacc_sync.operator.words import counted, duration, files, rate, size, table
 from tacc_sync.rules.faults import EX_USAGE, OperatorFault
-from tacc_sync.rules.figures import By
+from tacc_sync.rules.figures import By, Figures
 
 
 @click.command(short_help="What has moved, how fast, with how much trouble?")
@@ -27,7 +27,8 @@ def history(edges: Edges, by: str, *, as_json: bool) -> int:
     """Add up the finished units by day (UTC, of arrival), request or tape.
 
     The rate is that from the first verified copy in the buffer to the last arrival, pauses included. "sent again" are
-    files that needed another task, "recalled again" are units that went back to the tape.
+    files that needed another task, "recalled again" are units that went back to the tape. By request, "forecast" says
+    whether the end lay within what was foretold when it was planned.
 
     \b
     Example:
@@ -39,19 +40,28 @@ def history(edges: Edges, by: str, *, as_json: bool) -> int:
     if as_json:
         show_json({"by": by, "lines": lines, "unreadable": finished.unreadable})
         return 1 if finished.unreadable else 0
-    head = (by, "files", "bytes", "rate", "sent again", "recalled again", "abandoned", "label")
-    rows = [
+    head: tuple[str, ...] = (by, "files", "bytes", "rate", "sent again", "recalled again", "abandoned", "label")
+    rows: list[tuple[str, ...]] = [
         (
             line.name, f"{line.files:,}", size(line.bytes), rate(line.bytes_per_second), f"{line.repeats:,}",
             f"{line.rounds:,}", f"{line.abandoned:,}", line.label,
         )
         for line in lines
     ]  # fmt: skip
+    if any(line.forecast for line in lines):
+        head = (*head[:-1], "forecast", head[-1])
+        rows = [(*row[:-1], _foretold(line), row[-1]) for row, line in zip(rows, lines, strict=True)]
     for text in table([head, *rows]):
         show(text)
     total = sum(line.bytes for line in lines)
     say(f"{files(sum(line.files for line in lines))}, {size(total)}, in {counted(len(lines), by)}.")
     return 1 if finished.unreadable else 0
+
+
+def _foretold(line: Figures) -> str:
+    if line.late is None:
+        return "-"
+    return f"{line.forecast}, {duration(abs(line.late))} {'late' if line.late > 0 else 'early'}"
 
 
 @click.command(short_help="A table of all files, as CSV or Parquet.")

@@ -30,6 +30,7 @@ COMMANDS = {
     "adopt": "request_commands",
     "run": "run_command",
     "status": "status_command",
+    "forecast": "forecast_command",
     "quarantine": "quarantine_commands",
     "hold": "control_commands",
     "unhold": "control_commands",

@@ -68,6 +68,7 @@ def run(
     live = sys.stderr.isatty() and not (quiet or no_display or edges.settings.run.log_format == "json")
 
     def go(report: Report, around: Callable[[Runner], Any]) -> Ending:
+        from tacc_sync.cli.forecaster import Forecaster
         from tacc_sync.pipeline.attempt import World
         from tacc_sync.pipeline.run import Runner
 
@@ -84,7 +85,14 @@ def run(
         runner = Runner(world, _factories(edges, wanted), {"retriever": edges.settings.hsi.sessions})
         _listen(runner)
         around(runner)
-        return runner.run(once=once, seconds=seconds)
+        if "finisher" not in wanted or not edges.settings.forecast.every:
+            return runner.run(once=once, seconds=seconds)
+        forecaster = Forecaster(disk, edges.clock, report, edges.flags, edges.settings.forecast.every)
+        forecaster.start()
+        try:
+            return runner.run(once=once, seconds=seconds)
+        finally:
+            forecaster.stop()
 
     if live:
         from tacc_sync.cli.progress import Display

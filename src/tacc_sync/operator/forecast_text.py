@@ -10,6 +10,8 @@ from tacc_sync.rules.patience import from_iso
 
 # Nearer than this, the hour is told too.
 NEAR = 4 * 86400.0
+# An older one says how old it is.
+STALE = 2 * 86400.0
 # Closer to a week than this is a week.
 ABOUT_A_WEEK = 86400.0
 
@@ -22,8 +24,8 @@ def done_about(forecast: Forecast) -> str:
     return f"done about {_day(forecast, forecast.p50)} (between {_day(forecast, forecast.p10)} and {latest})"
 
 
-def outlook(entries: Sequence[Forecast], now: float, every: float) -> str:
-    """The last forecast, and how it has moved; "" when there is none. `every`: how often one is made, in seconds."""
+def outlook(entries: Sequence[Forecast], now: float) -> str:
+    """The last forecast, and how it has moved; "" when there is none."""
     if not entries:
         return ""
     last = entries[-1]
@@ -34,7 +36,7 @@ def outlook(entries: Sequence[Forecast], now: float, every: float) -> str:
         said = _day(before.earlier, before.earlier.p50) if before.earlier.p50 else "never"
         text += f"; {when} it said {said}"
     age = now - from_iso(last.at)
-    if age > max(86400.0, 2 * every):
+    if age > STALE:
         text += f" (foretold {duration(age)} ago)"
     return text
 

@@ -12,12 +12,13 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, TextIO
 
-from tacc_sync.operator import places
+from tacc_sync.operator import forecasts, places
 from tacc_sync.rules import completion
 from tacc_sync.rules.certificate import VOUCHERS
-from tacc_sync.rules.documents import BadDocument, NewerDocument, Work
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Result, Work
 from tacc_sync.rules.faults import EX_UNAVAILABLE, OperatorFault
 from tacc_sync.rules.figures import By, Figures, History
+from tacc_sync.rules.forecast import Judged, judged
 from tacc_sync.rules.identity import SUFFIX, request_key, tape_name
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import Disk
@@ -78,7 +79,10 @@ class Finished:
             history.add(work)
         if by == "request":
             for line in history.lines:
-                line.label = self._label(line.name)
+                request = self._request(line.name)
+                line.label = request.label if request else ""
+                if request and request.result and (found := self._judged(line.name, request.result)):
+                    line.forecast, line.late = found
         return history.lines
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -96,13 +100,16 @@ class Finished:
                 row = {**line, **more}
                 yield {name: row[name] for name in COLUMNS}
 
-    def _label(self, key: str) -> str:
+    def _judged(self, key: str, result: Result) -> Judged | None:
+        return judged(forecasts.read(self._disk, key), result.finished_at)
+
+    def _request(self, key: str) -> Request | None:
         for path in (f"{layout.finished(key)}/request{SUFFIX}", layout.entry("request_queue", key)):
             try:
-                return queues.read_request(self._disk, path).label
+                return queues.read_request(self._disk, path)
             except (FileNotFoundError, BadDocument, NewerDocument):
                 continue
-        return ""
+        return None
 
 
 def write_csv(rows: Iterable[dict[str, Any]], stream: TextIO) -> int:

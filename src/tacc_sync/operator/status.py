@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tacc_sync.operator.standing import StandingStatus
 from tacc_sync.operator.workers import ComponentStatus
+from tacc_sync.rules.forecast import Forecast
 from tacc_sync.rules.progress import Amount
 
 
@@ -47,6 +48,8 @@ class RequestStatus:
     retrieval: Speed = field(default_factory=Speed)
     seconds_left: float | None = None
     done_about: str = ""
+    # The first one, the one that the last one is compared with, and the last one.
+    forecasts: list[Forecast] = field(default_factory=list)
     not_carried: int = 0
     warnings: list[str] = field(default_factory=list)
 

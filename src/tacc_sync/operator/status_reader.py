@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tacc_sync.operator import places
+from tacc_sync.operator import forecasts, places
 from tacc_sync.operator.places import RequestSighting, Sighting
 from tacc_sync.operator.standing import standings
 from tacc_sync.operator.status import BufferStatus, PlaceStatus, RequestStatus, Status
@@ -19,6 +19,7 @@ from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.interface import Host
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Request
 from tacc_sync.rules.faults import EX_USAGE, OperatorFault
+from tacc_sync.rules.forecast import essential
 from tacc_sync.rules.identity import SUFFIX, is_key, request_key
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.progress import Amount, Standing
@@ -133,7 +134,8 @@ class Reader:
             if key in found:
                 return
             state = "open"
-        found[key] = _status_of(request, key, state)
+        status = found[key] = _status_of(request, key, state)
+        status.forecasts = essential(forecasts.read(self._disk, key))
 
     # --- units ------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tacc_sync.operator.forecast_text import in_the_end, outlook
 from tacc_sync.operator.places import STAGED
 from tacc_sync.operator.standing import StandingStatus
 from tacc_sync.operator.status import RequestStatus, Status
@@ -26,7 +27,7 @@ def lines(status: Status, *, now: float, everything: bool) -> Iterator[str]:
         yield f"{counted(len(finished) - len(shown), 'more request')} finished earlier (--all shows them)"
     for request in (*shown, *(r for r in status.requests if r.state != "finished")):
         yield ""
-        yield from _request(request)
+        yield from _request(request, now)
     if not status.requests:
         yield ""
         yield "No requests yet."
@@ -44,7 +45,7 @@ def lines(status: Status, *, now: float, everything: bool) -> Iterator[str]:
         yield from attention
 
 
-def _request(request: RequestStatus) -> Iterator[str]:
+def _request(request: RequestStatus, now: float) -> Iterator[str]:
     by = f", by {request.requested_by}" if request.requested_by else ""
     label = f' "{request.label}"' if request.label else ""
     priority = f", priority {request.priority}" if request.priority else ""
@@ -67,7 +68,7 @@ def _request(request: RequestStatus) -> Iterator[str]:
     yield from table(rows)
     places = [f"{request.units_by_place[p]} in {p}" for p in _ORDER if request.units_by_place.get(p)]
     yield f"  {counted(request.units, 'unit')}" + (f": {', '.join(places)}" if places else "")
-    yield from _pace(request)
+    yield from _pace(request, now)
     if request.not_carried:
         entries = "entry" if request.not_carried == 1 else "entries"
         yield f"  {request.not_carried:,} {entries} not carried (no plain files; the request's document names them)"
@@ -115,15 +116,19 @@ def _amount(name: str, amount: Amount, whole: Amount) -> tuple[str, ...]:
     return f"  {name}", files(amount.files), size(amount.bytes), percent(amount.bytes, whole.bytes)
 
 
-def _pace(request: RequestStatus) -> Iterator[str]:
+def _pace(request: RequestStatus, now: float) -> Iterator[str]:
     if request.state == "finished":
         if request.delivery.overall is not None:
             yield f"  {rate(request.delivery.overall)} overall"
+        if said := in_the_end(request.forecasts, request.finished_at):
+            yield f"  {said}"
         return
     for name, speed in (("from tape", request.retrieval), ("delivered", request.delivery)):
         if speed.overall is not None:
             yield f"  {name} {rate(speed.recent)} lately, {rate(speed.overall)} overall; last {speed.last_at}"
-    if request.seconds_left is not None:
+    if request.forecasts:
+        yield f"  {outlook(request.forecasts, now)}"
+    elif request.seconds_left is not None:
         yield f"  done in about {duration(request.seconds_left)}, {request.done_about}"
 
 

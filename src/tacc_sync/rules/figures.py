@@ -31,6 +31,10 @@ class Figures(Struct, kw_only=True, omit_defaults=False):
     first_at: str = ""
     last_at: str = ""
     bytes_per_second: float | None = None
+    # Of a request that is finished: whether its end lay within what its first forecast said ("": there was none), and
+    # how many seconds after the middle of that.
+    forecast: Literal["", "earlier", "within", "later"] = ""
+    late: float | None = None
 
 
 class History:

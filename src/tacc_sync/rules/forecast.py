@@ -99,6 +99,13 @@ def moved(entries: Sequence[Forecast]) -> Moved | None:
     return Moved(earlier, max(0.0, last - from_iso(earlier.at)))
 
 
+def essential(entries: Sequence[Forecast]) -> list[Forecast]:
+    """The first one, the one that the last one is compared with, and the last one, in order, each once."""
+    before = moved(entries)
+    wanted = [*entries[:1], *([before.earlier] if before else []), *entries[-1:]]
+    return [entry for number, entry in enumerate(wanted) if entry not in wanted[:number]]
+
+
 def judged(entries: Sequence[Forecast], finished_at: str) -> Judged | None:
     """The first forecast against the fact; None when there was none, or none with an end."""
     if not entries or not entries[0].p50 or from_iso(entries[0].at) > from_iso(finished_at):
@@ -111,8 +118,9 @@ def judged(entries: Sequence[Forecast], finished_at: str) -> Judged | None:
 
 
 def with_entry(entries: Sequence[Forecast], entry: Forecast) -> list[Forecast]:
-    """Add one; when there are many, every other one of the older half goes, but for the first."""
-    kept = [*entries, entry]
+    """Add one, the last; when there are many, every other one of the older half goes, but for the first."""
+    # Where the figures came from is told of the last one.
+    kept = [*(msgspec.structs.replace(each, sources={}) for each in entries), entry]
     if len(kept) > MOST_ENTRIES:
         half = len(kept) // 2
         kept = [kept[0], *kept[1:half:2], *kept[half:]]
