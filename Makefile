@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?=
 MINUTES ?=
+ONLY ?=
 KILLS ?= all
 
 # Compiled modules make every start of a program faster; some environments switch them off.
@@ -26,7 +27,7 @@ help:
 	@echo "make hostile                hostile input and attacks"
 	@echo "make fuzz [MINUTES=1]       a coverage-guided fuzzer over all readers"
 	@echo "make custody                bytes damaged at each place between archive and destination: what finds it"
-	@echo "make bench                  the same as bench-overhead"
+	@echo "make bench [ONLY=campaign]  all benchmarks, half an hour on two cores; writes bench/RESULTS.md"
 	@echo "make bench-overhead         100,000 small files on 400 tapes, and 10,000 units that wait: CPU, memory, file operations"
 	@echo "make bench-latency          how long a unit lies idle between two components"
 	@echo "make bench-campaign         whole campaigns in the simulator, beside simpler policies and the lower bound"
@@ -76,7 +77,7 @@ custody: $(READY)
 	$(BIN)/python -m pytest -s tests/custody
 
 bench: $(READY)
-	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/all.py $(if $(ONLY),--only $(ONLY))
 
 bench-overhead: $(READY)
 	$(BIN)/python bench/overhead.py

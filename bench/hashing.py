@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from section import Section
+
 from tacc_sync.config import parse_size
 from tacc_sync.pipeline.hashing import Hashing, threads
 from tacc_sync.workspace.posix_disk import PosixDisk
@@ -34,10 +36,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--warm", action="store_true")
     parser.add_argument("--directory", type=Path, default=None)
+    parser.add_argument("--section", type=Path, default=None, help="write the figures as a part of a Markdown text")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tacc-sync-bench-", dir=arguments.directory) as root:
         names = make(Path(root), arguments.files, arguments.size)
-        measure(Path(root), names, arguments.rounds, arguments.threads, warm=arguments.warm)
+        section = Section("Hashing")
+        measure(section, Path(root), names, arguments.rounds, arguments.threads, warm=arguments.warm)
+        section.write(arguments.section)
     return 0
 
 
@@ -54,7 +59,7 @@ def make(root: Path, files: int, size: int) -> list[str]:
     return names
 
 
-def measure(root: Path, names: list[str], rounds: int, number: int, *, warm: bool) -> None:
+def measure(section: Section, root: Path, names: list[str], rounds: int, number: int, *, warm: bool) -> None:
     size = sum((root / name).stat().st_size for name in names)
     ways: dict[str, Callable[[], dict[str, str]]] = {
         "sha512sum, one after the other": lambda: of_command(root, names, ["sha512sum", *names]),
@@ -75,15 +80,14 @@ def measure(root: Path, names: list[str], rounds: int, number: int, *, warm: boo
             if found != truth:
                 raise SystemExit(f"{way}: other hashes")
     base = seconds["xargs -P2 -n1 sha512sum"]
-    print(
-        f"{len(names)} files of {size / len(names) / 1e6:.0f} MB, {rounds} rounds, {'warm' if warm else 'cold'} cache"
-    )
+    cache = "warm" if warm else "cold"
+    section.say(f"{len(names)} files of {size / len(names) / 1e6:.0f} MB, {rounds} rounds, {cache} cache.", "")
+    rows = []
     for way, taken in seconds.items():
         ratios = [other / one for other, one in zip(base, taken, strict=True)]
-        print(
-            f"{way:36}  {size / statistics.median(taken) / 1e6:6.0f} MB/s   "
-            f"{statistics.median(ratios):5.2f} x xargs -P2   ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        rows.append((way, f"{size / statistics.median(taken) / 1e6:.0f}", f"{statistics.median(ratios):.2f}", spread))
+    section.table(("way", "MB/s", "speed : xargs -P2", "of the rounds"), rows)
 
 
 def let_go(root: Path, names: Sequence[str]) -> None:

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from section import Section
+
 from tacc_sync.testbed import globus_settings, hpss_log, hpss_site, site
 
 OURSELVES = """
@@ -156,16 +158,21 @@ def main() -> int:
     parser.add_argument("--per-directory", type=int, default=100)
     parser.add_argument("--change", type=int, default=3)
     parser.add_argument("--keep", type=Path, default=None)
+    parser.add_argument("--section", type=Path, default=None, help="write the figures as a part of a Markdown text")
     arguments = parser.parse_args()
     root = arguments.keep or Path(tempfile.mkdtemp(prefix="tacc-sync-bench-"))
     root.mkdir(parents=True, exist_ok=True)
     nights = Nights(root, files=arguments.files, tapes=arguments.tapes, per_directory=arguments.per_directory)
     try:
+        known: dict[str, Night] = {}
         if nights.is_new:
-            show("the first time", nights.night())
-        show("again, unchanged", nights.night())
+            known["the first time"] = nights.night()
+        known["again, unchanged"] = nights.night()
         nights.change(arguments.change)
-        show(f"again, {arguments.change} changed", nights.night())
+        known[f"again, {arguments.change} changed"] = nights.night()
+        section = Section("A request handed in again")
+        show(section, known)
+        section.write(arguments.section)
     finally:
         nights.close()
         if arguments.keep is None:
@@ -173,9 +180,19 @@ def main() -> int:
     return 0
 
 
-def show(name: str, night: Night) -> None:
+def show(section: Section, known: dict[str, Night]) -> None:
+    columns = [rows_of(night) for night in known.values()]
+    section.table(("", *known), [(row, *(column[row] for column in columns)) for row in columns[0]])
+    unchanged = known["again, unchanged"]
+    section.table(
+        ("what nothing has changed for", "figure", "goal"),
+        [("mounts", unchanged.mounts, "= 0"), ("bytes", unchanged.bytes, "= 0"), ("tasks", unchanged.tasks, "= 0")],
+    )
+
+
+def rows_of(night: Night) -> dict[str, object]:
     files = sum(count for name, count in night.result.items() if name.endswith("_files"))
-    rows = {
+    return {
         "files": f"{files:,}",
         "delivered : there already": f"{night.result['delivered_files']:,} : {night.result.get('there_files', 0):,}",
         "mounts": night.mounts,
@@ -185,11 +202,8 @@ def show(name: str, night: Night) -> None:
         "Globus requests": ", ".join(f"{count:,} {kind}" for kind, count in sorted(night.calls.items())),
         "seconds": f"{night.seconds:.1f}",
         "own CPU, seconds": f"{night.cpu:.1f}",
-        "peak memory, MiB": f"{night.rss_kib / 1024:.0f}",
+        "peak memory, MB": f"{night.rss_kib * 1.024 / 1000:.0f}",
     }
-    print(f"--- {name}")
-    for row, value in rows.items():
-        print(f"{row:<28}{value}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Planning a large request: from hsi's lines to units on disk, beside `sort` of the same lines.
 
-    python bench/plan.py [--lines 1000000] [--times 1] [--tapes 799] [--directory DIR]
+    python bench/plan.py [--lines 1000000] [--times 1] [--tapes 799] [--directory DIR] [--section FILE]
 
 The syncer is the one that runs in production, with its workspace on disk and with a program in place of hsi that prints
 a listing from a file, echo of commands included; the archive is not asked for hashes. Its CPU seconds (all of its
@@ -20,7 +20,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+
+from section import Section
 
 SOURCE = "/home/projects/demo"
 FAKE_HSI = """#!/bin/sh
@@ -50,13 +53,32 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directory", type=Path, default=None)
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--section", type=Path, default=None, help="write the figures as a part of a Markdown text")
     arguments = parser.parse_args()
+    section, rows = Section("Planning"), []
+    section.say(
+        "From hsi's lines to units on disk, beside `LC_ALL=C sort --parallel=1` of the same lines, shuffled.", ""
+    )
     root = Path(tempfile.mkdtemp(prefix="tacc-sync-bench-", dir=arguments.directory))
     try:
         one = measure(root / "one", arguments.lines, arguments.tapes, arguments.rounds)
+        text = f"{arguments.lines:,} lines on {arguments.tapes} tapes"
+        rows += [
+            (f"{text}: CPU seconds", f"{one.ours:.1f}", ""),
+            (f"{text}: CPU of sort, seconds", f"{one.sort:.1f}", ""),
+            (f"{text}: planning : sort", f"{one.ours / one.sort:.2f}", "≤ 1.5"),
+            (f"{text}: peak memory, MB", f"{one.memory / 1e6:.0f}", "≤ 300"),
+        ]
         if arguments.times > 1:
+            shutil.rmtree(root / "one")
             many = measure(root / "many", arguments.lines * arguments.times, arguments.tapes, 1)
-            print(f"{arguments.times} times as many lines: {many / one:.1f} times the CPU")
+            text = f"{arguments.times} times as many lines"
+            rows += [
+                (f"{text}: times the CPU", f"{many.ours / one.ours:.1f}", f"≤ {1.1 * arguments.times:g}"),
+                (f"{text}: peak memory, MB", f"{many.memory / 1e6:.0f}", "≤ 1,000"),
+            ]
+        section.table(("what", "figure", "goal"), rows)
+        section.write(arguments.section)
     finally:
         if arguments.keep:
             print(root)
@@ -65,8 +87,17 @@ def main() -> int:
     return 0
 
 
-def measure(root: Path, lines: int, tapes: int, rounds: int) -> float:
-    """Plan and sort in turns; tells, and returns the CPU seconds of planning."""
+@dataclass(frozen=True)
+class Measured:
+    """CPU seconds of planning and of sorting, and the largest memory of planning in bytes."""
+
+    ours: float
+    sort: float
+    memory: float
+
+
+def measure(root: Path, lines: int, tapes: int, rounds: int) -> Measured:
+    """Plan and sort in turns."""
     root.mkdir()
     write_lines(root, lines, tapes)
     planning, sorting, memory = [], [], []
@@ -76,12 +107,7 @@ def measure(root: Path, lines: int, tapes: int, rounds: int) -> float:
         planning.append(found["cpu"])
         memory.append(found["rss"])
         sorting.append(sort(root))
-    ours, theirs = statistics.median(planning), statistics.median(sorting)
-    print(
-        f"{lines:,} lines on {tapes} tapes: planning {ours:.1f} s of CPU, sort {theirs:.1f} s: "
-        f"ratio {ours / theirs:.2f}; {ours / lines * 1e6:.1f} us a file; peak memory {max(memory) / 1e6:.0f} MB"
-    )
-    return ours
+    return Measured(statistics.median(planning), statistics.median(sorting), max(memory))
 
 
 def write_lines(root: Path, lines: int, tapes: int) -> None:

@@ -33,7 +33,8 @@ from tacc_sync.rules import documents
 from tacc_sync.rules.documents import Request
 from tacc_sync.rules.failing import Streak
 from tacc_sync.rules.faults import Fault
-from tacc_sync.rules.route import HPSS_QUEUE
+from tacc_sync.rules.identity import parse_entry
+from tacc_sync.rules.route import FINISHED, HPSS_QUEUE
 from tacc_sync.rules.settings import Settings
 from tacc_sync.workspace import layout, ownership
 from tacc_sync.workspace.home import Home
@@ -91,7 +92,9 @@ class Sample:
 class Outcome:
     """How a campaign went: seconds until the request was finished (`finished` False: it never was), the drives'
     figures, seconds in which the network moved something, most bytes reserved and most in the buffer at any instant,
-    units, files delivered, rounds beyond the first."""
+    units, files delivered, rounds beyond the first. `units_finished` of the planned ones; the longest time that one lay
+    in hpss_queue, and the longest time for which no session was on a tape that was begun and had units waiting
+    (`longest_pause`; rests after a failure and maintenance included)."""
 
     makespan: float
     finished: bool
@@ -109,6 +112,9 @@ class Outcome:
     events: dict[str, int]
     # By the key of each request.
     finished_at: dict[str, float] = field(default_factory=dict)
+    units_finished: int = 0
+    longest_wait: float = 0.0
+    longest_pause: float = 0.0
 
 
 def run(
@@ -145,7 +151,8 @@ class Campaign:
         self.samples: list[Sample] = []
         self._reserved = self._held = self._arrivals = 0
         self.most_reserved = self.most_held = 0
-        self.delivered_files = self.delivered_bytes = self.units = self.rounds = 0
+        self.delivered_files = self.delivered_bytes = self.units = self.rounds = self.units_finished = 0
+        self._waits = _Waits()
         self._finished = False
         # How many events there were, and since when.
         self._happened = (0, 0.0)
@@ -205,6 +212,9 @@ class Campaign:
             samples=self.samples,
             events=self.events,
             finished_at=self._finished_at,
+            units_finished=self.units_finished,
+            longest_wait=self._waits.longest,
+            longest_pause=self._waits.longest_pause,
         )
 
     # --- workers --------------------------------------------------------------------------------------------
@@ -281,6 +291,8 @@ class Campaign:
             self.delivered_bytes += about["bytes"]
         elif event == "work_moved" and about.get("component") == "reaper" and about["to"] == HPSS_QUEUE:
             self.rounds += 1
+        elif event == "work_moved" and about["to"] == FINISHED:
+            self.units_finished += 1
         elif event == "request_finished":
             self._finished_at[about["request"]] = self.kernel.now
             self._open -= 1
@@ -296,6 +308,10 @@ class Campaign:
             self.most_reserved = max(self.most_reserved, self._reserved)
             if self.scene.buffer and self._reserved > self.scene.buffer:
                 raise Broken(f"{self._reserved} bytes are reserved at {self.kernel.now:.0f} s")
+        elif directory == HPSS_QUEUE:
+            self._waits.queue(name, sign, self.kernel.now)
+        elif directory == layout.CARTRIDGES:
+            self._waits.cartridge(name, sign, self.kernel.now)
 
     def _buffer_changed(self, _directory: str, _name: str, content: bytes | Copy | None, sign: int) -> None:
         if isinstance(content, Copy):
@@ -345,6 +361,33 @@ def settings_of(scene: Scene) -> Settings:
 
 def _copy(section: Any) -> Any:
     return type(section)(**{name: getattr(section, name) for name in section.__struct_fields__})
+
+
+class _Waits:
+    """Who waits for how long in hpss_queue."""
+
+    def __init__(self) -> None:
+        self.longest = self.longest_pause = 0.0
+        self._since: dict[str, float] = {}
+        # Of each cartridge: since when no session is on it.
+        self._idle: dict[str, float] = {}
+
+    def queue(self, entry: str, sign: int, now: float) -> None:
+        """A unit has come (1) or gone (-1)."""
+        if sign > 0:
+            self._since[entry] = now
+            return
+        self.longest = max(self.longest, now - self._since.pop(entry, now))
+        unit = parse_entry(entry)
+        if unit is not None and len(unit.cartridges) == 1:
+            self.longest_pause = max(self.longest_pause, now - self._idle.get(unit.tape, now))
+
+    def cartridge(self, label: str, sign: int, now: float) -> None:
+        """A session's mark on a cartridge has been made (1) or taken away (-1)."""
+        if sign > 0:
+            self._idle.pop(label, None)
+        else:
+            self._idle[label] = now
 
 
 class _SimHost:
