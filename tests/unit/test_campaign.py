@@ -1,6 +1,7 @@
 """The campaign simulator: its drives against published figures, its models against what is known, its laws."""
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import random
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tacc_sync.campaign import bound, campaign, catalogues, compare, policies, reorder
 from tacc_sync.campaign.campaign import Broken, Campaign, Scene
 from tacc_sync.campaign.kernel import Kernel, SimBell
+from tacc_sync.campaign.memory_disk import MemoryDisk, Packed
 from tacc_sync.campaign.service import Network
 from tacc_sync.campaign.tape_model import MEDIA, Extent, Geometries, Geometry
 from tacc_sync.campaign.weather import Trouble, Weather
@@ -291,6 +293,25 @@ def test_time_up_and_time_down_add_up(outage, every, begin, work):
     end = weather.add_up_time(begin, work)
     assert weather.up(begin, end) == pytest.approx(work, abs=1e-3)
     assert end >= begin + work - 1e-6
+
+
+def test_what_is_kept_compressed_reads_like_any_other_file():
+    disk = MemoryDisk("/d", packs="finished")
+    disk.mkdir("queue")
+    disk.mkdir("finished")
+    content = b"a line\n" * 5000
+    disk.create("queue/whole", content)
+    disk.create("queue/pieces", [content[:7], content[7:]])
+    disk.rename("queue/whole", "finished/whole")
+    assert isinstance(disk.entry("finished", "whole"), Packed)
+    for path in ("queue/pieces", "finished/whole"):
+        assert disk.read(path) == content
+        assert disk.status(path).size == len(content)
+        assert disk.digest(path, ["sha512"])["sha512"] == hashlib.sha512(content).hexdigest()
+    with pytest.raises(OSError, match="too large"):
+        disk.read("finished/whole", limit=100)
+    disk.rename("finished/whole", "queue/whole")
+    assert disk.read("queue/whole") == content
 
 
 # --- campaigns --------------------------------------------------------------------------------------------------------

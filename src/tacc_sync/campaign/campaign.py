@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from tacc_sync.campaign.archive import Figures, Library, SimHpss
 from tacc_sync.campaign.catalogues import Catalogue
 from tacc_sync.campaign.kernel import EPOCH, Kernel, SimBell, SimClock
-from tacc_sync.campaign.memory_disk import Copy, MemoryDisk
+from tacc_sync.campaign.memory_disk import Content, Copy, MemoryDisk
 from tacc_sync.campaign.service import Network, Service, SimGlobus
 from tacc_sync.campaign.tape_model import Geometries
 from tacc_sync.campaign.weather import Trouble, Weather
@@ -134,7 +134,7 @@ class Campaign:
         self.scene = scene
         self.weather = Weather(scene.trouble)
         self.executor = _SimExecutor(kernel, scene.cores)
-        self.disk = MemoryDisk("/simulated/workspace")
+        self.disk = MemoryDisk("/simulated/workspace", packs=FINISHED)
         self.buffer = MemoryDisk("/simulated/buffer", hash_rate=scene.hash_rate, spend=self.executor.spend)
         self.library = Library(kernel, geometries, self.weather, scene.drives, scene.idle_dismount)
         self.hpss = SimHpss(
@@ -274,7 +274,11 @@ class Campaign:
         return self.weather.down_until(self.kernel.now), [changed.get(directory, 0) for directory in LOOKED_AT]
 
     def _wake(self, component: str) -> None:
-        for bell in self._bells[component]:
+        """Let a component look. What one retriever does not find, another one would not find either: so of those that
+        sleep one looks, and when it has claimed something, the next one does."""
+        bells = self._bells[component]
+        asleep = next((bell for bell in bells if bell.sleeper is not None), None)
+        for bell in [asleep] if component == "retriever" and asleep is not None else bells:
             bell.ring()
 
     # --- what happens ---------------------------------------------------------------------------------------
@@ -285,6 +289,8 @@ class Campaign:
             raise Broken(about["traceback"])
         if event == "transfer_ended":
             self.delivered_files += about["delivered"]
+        elif event == "work_claimed" and about["component"] == "retriever":
+            self._wake("retriever")
         elif event == "request_planned":
             self.units += about["units"]
         elif event == "buffer_freed":
@@ -302,7 +308,7 @@ class Campaign:
             self._sample(again=False)
             self.kernel.stop()
 
-    def _workspace_changed(self, directory: str, name: str, _content: bytes | Copy | None, sign: int) -> None:
+    def _workspace_changed(self, directory: str, name: str, _content: Content | None, sign: int) -> None:
         if directory == layout.RESERVATIONS:
             self._reserved += sign * int(name.rpartition(".")[2])
             self.most_reserved = max(self.most_reserved, self._reserved)
@@ -313,7 +319,7 @@ class Campaign:
         elif directory == layout.CARTRIDGES:
             self._waits.cartridge(name, sign, self.kernel.now)
 
-    def _buffer_changed(self, _directory: str, _name: str, content: bytes | Copy | None, sign: int) -> None:
+    def _buffer_changed(self, _directory: str, _name: str, content: Content | None, sign: int) -> None:
         if isinstance(content, Copy):
             links = self._links.get(content.of, 0) + sign
             if links == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -23,28 +24,59 @@ class Copy:
     mtime: int = 1_614_597_347
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A file that is large, and seldom read: its bytes, compressed."""
+
+    size: int
+    packed: bytes
+
+    @property
+    def content(self) -> bytes:
+        """What it holds."""
+        return zlib.decompress(self.packed, bufsize=max(1, self.size))
+
+
+def pack(pieces: Iterable[bytes]) -> Packed:
+    """Compress a file piece by piece."""
+    size, running, packed = 0, zlib.compressobj(1), []
+    for piece in pieces:
+        size += len(piece)
+        packed.append(running.compress(piece))
+    packed.append(running.flush())
+    return Packed(size, b"".join(packed))
+
+
 def declared(path: str, algorithm: str) -> str:
     """The hash that a file of the archive is said to have."""
     return hashlib.new(algorithm, path.encode(), usedforsecurity=False).hexdigest()
 
 
+Content = bytes | Copy | Packed
 # A directory's entries; None stands for a directory, which has its own.
-_Entries = dict[str, bytes | Copy | None]
+_Entries = dict[str, Content | None]
 
 
 class MemoryDisk:
     """The dozen file operations. `spend(seconds)` is told how long a digest takes; `changed` counts the changes of each
-    directory's names."""
+    directory's names. What is written piece by piece, or comes to lie below `packs`, is kept compressed: a campaign of
+    a million files leaves two gigabytes of manifests and of documents that are finished."""
 
     def __init__(
-        self, root: str, *, hash_rate: float = 0.0, spend: Callable[[float], None] = lambda _seconds: None
+        self,
+        root: str,
+        *,
+        hash_rate: float = 0.0,
+        spend: Callable[[float], None] = lambda _seconds: None,
+        packs: str = "",
     ) -> None:
         self._root = root
+        self._packs = packs + "/" if packs else ""
         self._directories: dict[str, _Entries] = {"": {}}
         self._hash_rate, self._spend = hash_rate, spend
         self.changed: dict[str, int] = {}
         # Told of each name that has appeared (1) or gone (-1): its directory, itself, and what it stands for.
-        self.watch: Callable[[str, str, bytes | Copy | None, int], None] | None = None
+        self.watch: Callable[[str, str, Content | None, int], None] | None = None
 
     # --- looking
 
@@ -57,6 +89,8 @@ class MemoryDisk:
 
     def read(self, path: str, limit: int = 512 * 1024 * 1024) -> bytes:
         found = self._at(path)
+        if type(found) is Packed:
+            found = found.content
         if type(found) is not bytes:
             raise IsADirectoryError(errno.EISDIR, "is a directory", path)
         if len(found) > limit:
@@ -73,6 +107,8 @@ class MemoryDisk:
             return Status("directory", 0, False)
         if type(found) is bytes:
             return Status("file", len(found), False)
+        if type(found) is Packed:
+            return Status("file", found.size, False)
         assert isinstance(found, Copy)
         return Status("file", found.size, False, found.mtime)
 
@@ -92,16 +128,18 @@ class MemoryDisk:
             return {algorithm: declared(found.of, algorithm) for algorithm in algorithms}
         if found is None:
             raise IsADirectoryError(errno.EISDIR, "is a directory", path)
+        if isinstance(found, Packed):
+            found = found.content
         return {name: hashlib.new(name, found, usedforsecurity=False).hexdigest() for name in algorithms}
 
     def free_bytes(self) -> int:
         return 1 << 60
 
-    def entry(self, directory: str, name: str) -> bytes | Copy | None:
+    def entry(self, directory: str, name: str) -> Content | None:
         """What lies there; KeyError when nothing does."""
         return self._entries(directory)[name]
 
-    def walk(self) -> Iterable[tuple[str, bytes | Copy]]:
+    def walk(self) -> Iterable[tuple[str, Content]]:
         """Every file with its path."""
         for directory, entries in self._directories.items():
             for name, content in entries.items():
@@ -111,9 +149,9 @@ class MemoryDisk:
     # --- changing
 
     def create(self, path: str, content: bytes | Iterable[bytes]) -> None:
-        self.place(path, content if isinstance(content, bytes) else b"".join(content))
+        self.place(path, content if isinstance(content, bytes) else pack(content))
 
-    def place(self, path: str, content: bytes | Copy) -> None:
+    def place(self, path: str, content: Content) -> None:
         """Make a new file."""
         directory, entries, name = self._parent(path)
         if name in entries:
@@ -136,6 +174,8 @@ class MemoryDisk:
                 raise OSError(errno.ENOTEMPTY, "not empty", new)
             self._drop(new_directory, new_entries, new_name)
         self._drop(old_directory, old_entries, old_name)
+        if type(moved) is bytes and self._packs and new.startswith(self._packs):
+            moved = pack([moved])
         self._set(new_directory, new_entries, new_name, moved)
         if moved is None:
             below = [path for path in self._directories if path == old or path.startswith(old + "/")]
@@ -183,13 +223,13 @@ class MemoryDisk:
         directory, _, name = path.rpartition("/")
         return directory, self._entries(directory), name
 
-    def _at(self, path: str) -> bytes | Copy | None:
+    def _at(self, path: str) -> Content | None:
         _, entries, name = self._parent(path)
         if name not in entries:
             raise FileNotFoundError(errno.ENOENT, "no such file", path)
         return entries[name]
 
-    def _set(self, directory: str, entries: _Entries, name: str, content: bytes | Copy | None) -> None:
+    def _set(self, directory: str, entries: _Entries, name: str, content: Content | None) -> None:
         entries[name] = content
         self.changed[directory] = self.changed.get(directory, 0) + 1
         if self.watch is not None:
