@@ -268,6 +268,28 @@ def test_a_cartridge_in_use_or_on_hold_is_left_alone(desk):
     assert desk.hpss.sessions == []
 
 
+def test_a_cartridge_that_a_session_is_about_to_leave_is_left_alone(desk):
+    (desk.root / "ws/cartridges/AA0001~last").write_text("retriever.x")
+    with pytest.raises(OperatorFault, match="free and not held"):
+        measured(desk, SOURCE)
+
+
+def test_a_cartridge_that_comes_into_use_while_files_are_chosen_is_left_to_who_was_faster(desk):
+    real = desk.hpss.list_trees
+
+    def list_trees(roots):
+        (desk.root / "ws/cartridges/AA0001").write_text("retriever.x")
+        return real(roots)
+
+    desk.hpss.list_trees = list_trees
+    with pytest.raises(WorldFault) as caught:
+        measured(desk, SOURCE)
+    assert caught.value.code == "CARTRIDGE-IN-USE"
+    assert desk.hpss.sessions == []
+    assert not queues.reservations(desk.disk)
+    assert (desk.root / "ws/cartridges/AA0001").read_text() == "retriever.x"
+
+
 def test_without_room_it_is_refused(desk):
     desk.settings.buffer.quota = 2999
     with pytest.raises(WorldFault) as caught:

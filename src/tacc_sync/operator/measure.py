@@ -113,7 +113,7 @@ def _bytes(sample: Sample) -> int:
 
 def _must_not_crowd(disk: Disk) -> None:
     holders = set[bytes]()
-    for name in queues.cartridges(disk):
+    for name in disk.names(layout.CARTRIDGES):
         # Given back, or not a file: no session of ours.
         with suppress(FileNotFoundError, BadDocument):
             holders.add(queues.read_document(disk, f"{layout.CARTRIDGES}/{name}", 4096))
@@ -126,7 +126,7 @@ def _must_not_crowd(disk: Disk) -> None:
 
 
 def _choose(site: Site, paths: Sequence[str], extent: Extent) -> Sample:
-    avoid = queues.cartridges(site.disk) | queues.held_cartridges(site.disk)
+    avoid = _in_use(site.disk) | queues.held_cartridges(site.disk)
     if paths:
         listing = site.in_order.list_trees(paths)
         where = "below " + " and ".join(paths)
@@ -152,6 +152,11 @@ def _choose(site: Site, paths: Sequence[str], extent: Extent) -> Sample:
             EX_USAGE,
         )
     return sample
+
+
+def _in_use(disk: Disk) -> set[str]:
+    """The cartridges of which anything is said, also that a session is about to leave one: nobody is to be ready."""
+    return {name.partition("~")[0] for name in disk.names(layout.CARTRIDGES)}
 
 
 def _lying(file: ListedFile) -> Lying:
@@ -206,7 +211,7 @@ class _Room:
                 text = f"the buffer has {size(max(0, left))} left, {size(self._size)} are needed"
                 raise WorldFault("MEASURE-NO-ROOM", text, "measure when work has been delivered, or less with --bytes")
             # The cartridge first: what is then cut off holds nothing up but its own room.
-            if not home.put_new(self._cartridge, home.name.encode()):
+            if self._label in _in_use(home.disk) or not home.put_new(self._cartridge, home.name.encode()):
                 raise WorldFault("CARTRIDGE-IN-USE", f"{self._label} has just come into use", "try again")
             if not home.put_new(self._reservation, home.name.encode()):
                 home.take_away(self._cartridge)
