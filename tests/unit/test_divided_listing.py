@@ -192,6 +192,19 @@ def test_a_part_that_turns_out_to_be_large_is_divided_in_its_turn(hsi, monkeypat
     assert f"{ROOT}/d0/e7" in listed_whole(tree) | looked_at(tree)
 
 
+def test_a_session_in_which_much_was_listed_begins_no_further_directory(hsi, monkeypatch):
+    monkeypatch.setattr(hsi_division, "ENOUGH", 3)
+    tree = SpokenTree([f"{ROOT}/d{n}/f{m}" for n in range(60) for m in range(30)], piece=256)
+    kept = Kept()
+    assert set(summary(hsi(tree, listing_files=40, listing_sessions=1).list_trees([ROOT], kept))[0]) == tree.files
+    asked = [line for line in tree.commands if "-R" in line and line != f"ls -a -N -R -P '{ROOT}'"]
+    assert len(asked) == 60
+    # Whose turn was just coming is asked for once more, and no other one.
+    assert any(tree.commands[line] > 1 for line in asked)
+    assert sum(tree.commands[line] for line in asked) < 75
+    assert sorted(kept.kept) == sorted({*kept.kept})
+
+
 def test_an_hsi_that_does_not_repeat_our_commands_lists_in_one_session(hsi):
     tree = tree_of(wide=5)
     tree.echoes = False

@@ -67,8 +67,9 @@ class RequestCheckpoint:
 def forget(bench: Bench, request: Request) -> None:
     """Nobody will go on with a request's listing: it was planned, or cannot be."""
     if request.admitted is not None:
-        name = listings.directory_name(request_key(request.request_id), request.admitted.token)
-        remove_tree(bench.disk, layout.listing(name))
+        path = layout.listing(listings.directory_name(request_key(request.request_id), request.admitted.token))
+        if bench.disk.status(path) is not None:
+            remove_tree(bench.disk, path)
 
 
 class Sweep:

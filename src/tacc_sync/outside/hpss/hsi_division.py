@@ -217,7 +217,8 @@ class DividedListing:
             return
         complete: list[ListedPart] = []
         for part, why in zip(group.answer.parts, group.answer.whys(status), strict=True):
-            if why is None:
+            if why is None or (status is None and not group.is_cut and part is group.answer.current):
+                # Not its turn, or we ended the session just then.
                 (self._to_list if group.deep else self._to_look).appendleft(part.root)
             elif group.is_cut and part is group.answer.current:
                 self._divide(part.root)
