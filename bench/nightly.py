@@ -32,7 +32,7 @@ from tacc_sync.testbed import globus_settings, hpss_log, hpss_site, site
 OURSELVES = """
 import json, resource, sys
 from tacc_sync.cli.main import main
-status = main(["run", "--once", "--quiet"])
+status = main(["--set", "forecast.every=0", "run", "--once", "--quiet"])
 own = resource.getrusage(resource.RUSAGE_SELF)
 # The peak in its resource usage would begin with what its parent had.
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))

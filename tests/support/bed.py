@@ -39,6 +39,8 @@ QUICK = {
     "patience.attempts": "2",
     "patience.at_least": "0",
     "globus.poll": "1",
+    # A simulation beside what a test does would cost it more than all the rest.
+    "forecast.every": "0",
 }
 
 

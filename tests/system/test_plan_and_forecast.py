@@ -73,7 +73,7 @@ def test_what_is_planned_is_what_happens(tmp_path):
 
 
 def test_a_run_foretells_by_itself(tmp_path):
-    with Bed(tmp_path, FILES, tapes=2) as bed:
+    with Bed(tmp_path, FILES, tapes=2, settings={"forecast.every": "6h"}) as bed:
         bed.tacc_sync("submit", *WORDS)
         bed.run("syncer")
         (key,) = [request["request"] for request in bed.status()["requests"]]

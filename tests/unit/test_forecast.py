@@ -227,6 +227,10 @@ def test_what_a_forecast_is_built_on_is_taken_in_order():
     assert measured.network.values == tuple(share * 2e9 for share in MEASURED_ONCE)
     assert measured.mount == 70.0
     assert "doctor --measure of 2026-12-01" in measured.sources["drive"]
+    # Somebody may have written nonsense into it.
+    nonsense = SiteRates(version=1, drive_rate=-1.0, network_rate=0.0, mount=-5.0)
+    other = basis(Seen(), nonsense, nominal=4e8, efficiency=0.5, medium="LTO9")
+    assert (other.drive, other.network, other.mount) == (nothing.drive, nothing.network, 0.0)
     seen = Seen((1e8, 3e8), (1e9,), 40.0, 10_000, 50, 200, 6)
     own = basis(seen, rates, nominal=4e8, efficiency=0.5, medium="LTO9")
     assert own.drive == Figure((1e8, 3e8), "our own sessions, 2 days", by_day=True)

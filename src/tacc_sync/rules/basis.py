@@ -92,11 +92,11 @@ def basis(seen: Seen, rates: SiteRates | None, *, nominal: float, efficiency: fl
         network=network,
         files=files,
         tasks=tasks,
-        session_start=SESSION_START if told.session_start is None else told.session_start,
-        mount=MOUNT if told.mount is None else told.mount,
+        session_start=_seconds(told.session_start, SESSION_START),
+        mount=_seconds(told.mount, MOUNT),
         # In a rate from our own tasks it is contained.
-        task_start=0.0 if from_own_tasks else TASK_START if told.task_start is None else told.task_start,
-        verification=0.0 if from_own_tasks else VERIFICATION if told.verification is None else told.verification,
+        task_start=0.0 if from_own_tasks else _seconds(told.task_start, TASK_START),
+        verification=0.0 if from_own_tasks else _seconds(told.verification, VERIFICATION),
         release=seen.release or 0.0,
         sources={
             "drive": drive.source,
@@ -112,8 +112,8 @@ def basis(seen: Seen, rates: SiteRates | None, *, nominal: float, efficiency: fl
 def _drive(seen: Seen, rates: SiteRates | None, nominal: float, efficiency: float, medium: str) -> Figure:
     if seen.drive_days:
         return Figure(seen.drive_days, f"our own sessions, {_days(seen.drive_days)}", by_day=True)
-    if rates is not None and rates.drive_rate:
-        values = tuple(share * rates.drive_rate for share in MEASURED_ONCE)
+    if rates is not None and _is_there(rates.drive_rate):
+        values = tuple(share * (rates.drive_rate or 0.0) for share in MEASURED_ONCE)
         return Figure(values, f"{_measured(rates)}, down to half of it")
     # The more of a drive's time goes into locates, the more of the doubt is theirs.
     fast = 1 / (1 + FAST_LOCATES * (1 / efficiency - 1))
@@ -125,10 +125,18 @@ def _drive(seen: Seen, rates: SiteRates | None, nominal: float, efficiency: floa
 def _network(seen: Seen, rates: SiteRates | None) -> Figure:
     if seen.network_days:
         return Figure(seen.network_days, f"our own tasks, {_days(seen.network_days)}", by_day=True)
-    if rates is not None and rates.network_rate:
-        values = tuple(share * rates.network_rate for share in MEASURED_ONCE)
+    if rates is not None and _is_there(rates.network_rate):
+        values = tuple(share * (rates.network_rate or 0.0) for share in MEASURED_ONCE)
         return Figure(values, f"{_measured(rates)}, down to half of it")
     return Figure(PUBLISHED_NETWORK, "not measured: 10 to 30 Gbit/s, as other sites have published")
+
+
+def _is_there(rate: float | None) -> bool:
+    return rate is not None and rate > 0
+
+
+def _seconds(measured: float | None, otherwise: float) -> float:
+    return otherwise if measured is None else max(0.0, measured)
 
 
 def _measured(rates: SiteRates) -> str:
