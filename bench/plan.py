@@ -5,8 +5,9 @@
 The syncer is the one that runs in production, with its workspace on disk and with a program in place of hsi that prints
 a listing from a file, echo of commands included; the archive is not asked for hashes. Its CPU seconds (all of its
 process, start included) are told as a ratio to those of `LC_ALL=C sort --parallel=1` on the same lines, shuffled, in
-the same run, taking turns; beside it its peak memory. `--times N` plans once more with N times as many lines, and tells
-how much longer that takes.
+the same run, taking turns; beside it its peak memory. How fast units are written is told of the documents alone, made
+anew from what was read: how many files a second, and MB a second; and so is how fast all of them are read back from the
+queue. `--times N` plans once more with N times as many lines, and tells how much longer that takes.
 """
 
 from __future__ import annotations
@@ -42,6 +43,25 @@ own = resource.getrusage(resource.RUSAGE_SELF)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
 print(json.dumps({"status": status, "cpu": own.ru_utime + own.ru_stime, "rss": peak * 1024}))
 """
+READER = """
+import json, sys, time
+from pathlib import Path
+from tacc_sync.rules.documents import Work, decode, encode
+files = size = 0
+reading = writing = 0.0
+for path in Path(sys.argv[1]).glob("*.json"):
+    before = time.process_time()
+    content = path.read_bytes()
+    work = decode(content, Work)
+    between = time.process_time()
+    again = encode(work)
+    writing += time.process_time() - between
+    reading += between - before
+    assert again == content, path
+    files += len(work.files)
+    size += len(content)
+print(json.dumps({"files": files, "bytes": size, "reading": reading, "writing": writing}))
+"""
 SORT_MEMORY = "1G"
 
 
@@ -68,14 +88,16 @@ def main() -> int:
             (f"{text}: CPU of sort, seconds", f"{one.sort:.1f}", ""),
             (f"{text}: planning : sort", f"{one.ours / one.sort:.2f}", "≤ 1.5"),
             (f"{text}: peak memory, MB", f"{one.memory / 1e6:.0f}", "≤ 300"),
+            *documents_of(one, text, arguments.lines),
         ]
         if arguments.times > 1:
             shutil.rmtree(root / "one")
-            many = measure(root / "many", arguments.lines * arguments.times, arguments.tapes, 1)
+            many = measure(root / "many", arguments.lines * arguments.times, arguments.tapes, 1, beside_sort=False)
             text = f"{arguments.times} times as many lines"
             rows += [
                 (f"{text}: times the CPU", f"{many.ours / one.ours:.1f}", f"≤ {1.1 * arguments.times:g}"),
                 (f"{text}: peak memory, MB", f"{many.memory / 1e6:.0f}", "≤ 1,000"),
+                *documents_of(many, text, arguments.lines * arguments.times),
             ]
         section.table(("what", "figure", "goal"), rows)
         section.write(arguments.section)
@@ -89,25 +111,50 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """CPU seconds of planning and of sorting, and the largest memory of planning in bytes."""
+    """CPU seconds of planning and (None: not measured) of sorting, the largest memory of planning in bytes; CPU seconds
+    of writing and of reading back all units, and their bytes."""
 
     ours: float
-    sort: float
+    sort: float | None
     memory: float
+    documents: dict[str, float]
 
 
-def measure(root: Path, lines: int, tapes: int, rounds: int) -> Measured:
+def documents_of(measured: Measured, text: str, lines: int) -> list[tuple[str, str, str]]:
+    """Rows about the units' documents."""
+    rows = []
+    for what in ("writing", "reading"):
+        seconds, size = measured.documents[what], measured.documents["bytes"]
+        rows += [
+            (f"{text}: {what} all units, files a CPU second", f"{lines / seconds:,.0f}", ""),
+            (f"{text}: {what} all units, MB a CPU second", f"{size / seconds / 1e6:.0f}", ""),
+        ]
+    return [*rows, (f"{text}: bytes a file", f"{size / lines:.0f}", "")]
+
+
+def measure(root: Path, lines: int, tapes: int, rounds: int, *, beside_sort: bool = True) -> Measured:
     """Plan and sort in turns."""
     root.mkdir()
     write_lines(root, lines, tapes)
     planning, sorting, memory = [], [], []
     for number in range(rounds):
         found = plan(root, root / f"workspace{number}", lines)
+        documents = read_back(root / f"workspace{number}")
         shutil.rmtree(root / f"workspace{number}")
         planning.append(found["cpu"])
         memory.append(found["rss"])
-        sorting.append(sort(root))
-    return Measured(statistics.median(planning), statistics.median(sorting), max(memory))
+        if beside_sort:
+            sorting.append(sort(root))
+    ours, theirs = statistics.median(planning), statistics.median(sorting) if sorting else None
+    return Measured(ours, theirs, max(memory), documents)
+
+
+def read_back(workspace: Path) -> dict[str, float]:
+    """CPU seconds for all units' documents, by a process that does nothing else."""
+    command = [sys.executable, "-c", READER, str(workspace / "hpss_queue")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def write_lines(root: Path, lines: int, tapes: int) -> None:

@@ -47,7 +47,7 @@ class Planning:
         self._asks_for_hashes = asks_for_hashes
         self._already_there = already_there
         self._vouchers = vouchers
-        self._tapes: dict[tuple[str, ...], str] = {}
+        self._tapes = _Tapes()
 
     def prepare(
         self, request: Request, files: Spool[ListedFile], others: Iterable[str], say: Callable[[int], None]
@@ -57,7 +57,7 @@ class Planning:
         division = Division(request.sources, request.destination, len(files))
         self._already_there.begin(request, others, division)
         try:
-            parts = _by_directory(files, division) if self._already_there.has_any(request) else _in_order(files)
+            parts = _by_directory(files, division) if self._already_there.has_any(request) else files.blocks()
             prepared, meetings = self._sort_out(request, parts, say)
             if meetings.may_meet():
                 # No listing of ours names a file twice; of others it is said below which two meet, and where.
@@ -71,14 +71,16 @@ class Planning:
     def _sort_out(
         self, request: Request, parts: Iterable[Iterable[ListedFile]], say: Callable[[int], None]
     ) -> tuple[Prepared, Meetings]:
-        prepared, meetings = Prepared(), Meetings()
+        prepared, meetings, said = Prepared(), Meetings(), 0
         for number, part in enumerate(parts):
             chosen = selection.select(request, part, meetings)
             prepared.listed += chosen.listed
             self._already_there.sort_out(request, chosen, number)
             prepared.uncompared += self._compare(request, chosen)
             self._put(prepared, request, chosen)
-            say(prepared.listed)
+            if prepared.listed - said >= PART_FILES:
+                said = prepared.listed
+                say(said)
         return prepared, meetings
 
     def _compare(self, request: Request, chosen: Selection) -> int:
@@ -141,19 +143,14 @@ class Planning:
     def _shelve(self, prepared: Prepared, files: Sequence[Listed]) -> None:
         """Put files with their tape. One of which nothing is known but the listing is as good as a candidate: it comes
         back as one."""
-        by_volumes: dict[tuple[str, ...], list[Listed]] = {}
-        for file in files:
-            try:
-                by_volumes[file.volumes].append(file)
-            except KeyError:
-                by_volumes[file.volumes] = [file]
-        for volumes, those in by_volumes.items():
-            prepared.tapes.put_all(self._tape(volumes), those)
+        prepared.tapes.put_each(map(self._tapes.__getitem__, [file.volumes for file in files]), files)
 
-    def _tape(self, volumes: tuple[str, ...]) -> str:
-        name = self._tapes.get(volumes)
-        if name is None:
-            name = self._tapes[volumes] = tape_of(volumes)[0]
+
+class _Tapes(dict[tuple[str, ...], str]):
+    """The name of the tape, or tapes, by volumes."""
+
+    def __missing__(self, volumes: tuple[str, ...]) -> str:
+        name = self[volumes] = tape_of(volumes)[0]
         return name
 
 
@@ -218,18 +215,6 @@ def _of_listing(file: Listed) -> tuple[str, int, int, int, tuple[str, ...], str]
     return file.path, file.size, file.section, file.offset, file.volumes, file.written
 
 
-def _in_order(files: Spool[ListedFile]) -> Iterator[Iterable[ListedFile]]:
-    """Parts as they were listed."""
-    part: list[ListedFile] = []
-    for block in files.blocks():
-        part += block
-        if len(part) >= PART_FILES:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
 def _by_directory(files: Spool[ListedFile], division: Division) -> Iterator[Iterable[ListedFile]]:
     """Parts that each have all files of a directory at the destination."""
     if division.parts == 1:
@@ -237,11 +222,7 @@ def _by_directory(files: Spool[ListedFile], division: Division) -> Iterator[Iter
         return
     shelves: Shelves[int, ListedFile] = Shelves(ListedFile)
     for block in files.blocks():
-        parts: dict[int, list[ListedFile]] = {}
-        for file in block:
-            parts.setdefault(division.of_source(file.path), []).append(file)
-        for number, part in parts.items():
-            shelves.put_all(number, part)
+        shelves.put_each([division.of_source(file.path) for file in block], block)
     for number in range(division.parts):
         yield shelves.on(number)
 

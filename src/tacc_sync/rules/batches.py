@@ -77,8 +77,7 @@ class PlannedUnit:
         self, destination_of: Callable[[str], str], *, request_id: str, created_at: str, priority: int = 0
     ) -> Work:
         """Its document. Made when asked for, so that not all of a large request's are in memory at once."""
-        files = [_candidate(file, destination_of) for file in self.listed]
-        files += [_settled(file, destination_of) for file in self.there]
+        files = _carried(self.listed, destination_of) + _settled(self.there, destination_of)
         if self.refused is not None:
             for file, candidate in zip(files, self.listed, strict=True):
                 # The unit's reason is that of one of its files.
@@ -96,38 +95,40 @@ class PlannedUnit:
         )
 
 
-def _file(listed: Listed, destination_of: Callable[[str], str]) -> File:
-    path = listed.path
-    destination = destination_of(path)
-    if not path.isascii():
-        path, destination = printable(path), printable(destination)
-    return File(
-        path=path,
-        destination=destination,
-        size=listed.size,
-        section=listed.section,
-        offset=listed.offset,
-        written=listed.written,
-    )
+def _files(listed: Sequence[Listed], destination_of: Callable[[str], str]) -> list[File]:
+    paths = [file.path for file in listed]
+    destinations = list(map(destination_of, paths))
+    if not "".join(paths).isascii():
+        paths, destinations = list(map(printable, paths)), list(map(printable, destinations))
+    return [
+        File(
+            path=path,
+            destination=destination,
+            size=file.size,
+            section=file.section,
+            offset=file.offset,
+            written=file.written,
+        )
+        for file, path, destination in zip(listed, paths, destinations, strict=True)
+    ]
 
 
-def _candidate(candidate: Candidate, destination_of: Callable[[str], str]) -> File:
-    file = _file(candidate, destination_of)
-    if candidate.archive_hash:
-        file.archive_hash = candidate.archive_hash
-    if candidate.vouched:
-        file.vouched = candidate.vouched
-    if candidate.lender:
-        file.borrowed_from = candidate.lender
-    return file
+def _carried(candidates: Sequence[Candidate], destination_of: Callable[[str], str]) -> list[File]:
+    files = _files(candidates, destination_of)
+    for file, candidate in zip(files, candidates, strict=True):
+        if candidate.archive_hash or candidate.vouched or candidate.lender:
+            file.archive_hash, file.vouched = candidate.archive_hash, candidate.vouched
+            file.borrowed_from = candidate.lender
+    return files
 
 
-def _settled(settled: Settled, destination_of: Callable[[str], str]) -> File:
-    file = _file(settled, destination_of)
-    file.outcome, file.adopted_by = "present", settled.adopted_by
-    if settled.vouched is not None:
-        prove(file, settled.vouched)
-    return file
+def _settled(there: Sequence[Settled], destination_of: Callable[[str], str]) -> list[File]:
+    files = _files(there, destination_of)
+    for file, settled in zip(files, there, strict=True):
+        file.outcome, file.adopted_by = "present", settled.adopted_by
+        if settled.vouched is not None:
+            prove(file, settled.vouched)
+    return files
 
 
 def bytes_of_a_unit(unit_bytes: int, *, quota: int, sessions: int) -> int:

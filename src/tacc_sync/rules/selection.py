@@ -195,7 +195,7 @@ class Meetings:
         self._directories: set[str] = set()
 
     def add(self, files: Sequence[Listed], where: Callable[[str], str | None] | None) -> tuple[str, str] | None:
-        """Note where these go (None: their paths stand for that); the first two paths that meet, when two do."""
+        """Note where these go (None: their paths stand for that). When two meet nothing is noted: who they are."""
         paths = [file.path for file in files]
         targets = paths if where is None else [where(path) or "" for path in paths]
         if len(set(targets)) < len(targets):
@@ -252,9 +252,11 @@ def select(request: Request, files: Iterable[Listed], meetings: Meetings | None 
                 take(file)
             else:
                 selection.unspeakable.append(file)
-    _drop_repeated(selection)
-    part = meetings or Meetings()
-    met = part.add([*selection.files, *selection.unspeakable], _where(selection.sources))
+    part, where = meetings or Meetings(), _where(selection.sources)
+    met = part.add([*selection.files, *selection.unspeakable], where)
+    if met is not None:
+        _drop_repeated(selection)
+        met = part.add([*selection.files, *selection.unspeakable], where)
     if met is not None:
         raise _collision(selection, *met)
     if meetings is None:

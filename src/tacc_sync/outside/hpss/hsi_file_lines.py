@@ -28,8 +28,11 @@ _PLAIN_FILE = re.compile(
 )
 # What is left to `any`: names that may be unspeakable or have to be looked at twice.
 _LONGEST_PLAIN_PATH = 250
+# Such names, each with a quote behind it: components that do not begin with a dot, the last one without a blank at its
+# end.
+_PLAIN_PATHS = re.compile(r'(?:(?:/[^/".\\][^/"\\]*+)++(?<! )")*+')
+_PRINTABLE = bytes(range(0x20, 0x7F))
 _FIELDS = 12
-_MOST_DIGITS = 18
 # Behind the last field of a line: its end, and the first field of the next line.
 _NEXT = "\nFILE"
 
@@ -87,43 +90,51 @@ class FileLines:
         )
         # No field but the last one has a line end in it: so the lines are where the last fields say that they are.
         if not (
-            _are_plain_paths(paths)
-            and _are_numbers(sizes)
-            and (sizes_again == sizes or _are_numbers(sizes_again))
-            and _are_numbers(set[str]().union(*small))
-            and self._are_times(times, last_times)
+            self._are_times(times, last_times)
+            and _are_plain_paths(paths)
+            and (sizes_again == sizes or _numbers(sizes_again) is not None)
+            and _numbers(set[str]().union(*small)) is not None
         ):
             return None
-        sections, _, offsets = zip(*[position.partition("+") for position in positions], strict=True)
-        if "" in offsets:
+        volumes = self._volumes_of(labels)
+        if volumes is None or not self._are_days({*days, *days_again}):
+            return None
+        section_texts, _, offset_texts = zip(*[position.partition("+") for position in positions], strict=True)
+        if "" in offset_texts:
             if any(position.endswith("+") for position in positions):
                 return None
-            offsets = tuple(offset or "0" for offset in offsets)
-        if not (_are_numbers(sections) and _are_numbers(offsets)):
+            offset_texts = tuple(offset or "0" for offset in offset_texts)
+        sections, offsets, bytes_of = _numbers(section_texts), _numbers(offset_texts), _numbers(sizes)
+        if sections is None or offsets is None or bytes_of is None:
             return None
-        volumes_of, dates_of = self._volumes, self._days
-        for label in set(labels).difference(volumes_of):
+        if not all(volumes):
+            sections = [section if on else 0 for section, on in zip(sections, volumes, strict=True)]
+            offsets = [offset if on else 0 for offset, on in zip(offsets, volumes, strict=True)]
+        written = map(add, map(self._days.__getitem__, days), times)
+        return list(map(ListedFile, paths, bytes_of, sections, offsets, volumes, written))
+
+    def _volumes_of(self, labels: list[str]) -> list[tuple[str, ...]] | None:
+        known = self._volumes
+        for label in set(labels).difference(known):
             if "\n" in label or self._read_volumes(label) is None:
                 return None
-        for day in {*days, *days_again}.difference(dates_of):
-            if self._read_day(day) is None:
-                return None
-        volumes = [volumes_of[label] for label in labels]
-        if not all(volumes):
-            sections = tuple(section if on else "0" for section, on in zip(sections, volumes, strict=True))
-            offsets = tuple(offset if on else "0" for offset, on in zip(offsets, volumes, strict=True))
-        written = map(add, map(dates_of.__getitem__, days), times)
-        return list(map(ListedFile, paths, map(int, sizes), map(int, sections), map(int, offsets), volumes, written))
+        return list(map(known.__getitem__, labels))
+
+    def _are_days(self, days: set[str]) -> bool:
+        return all(self._read_day(day) is not None for day in days.difference(self._days))
 
     def _are_times(self, times: list[str], last_times: list[str]) -> bool:
         """Whether the first ones are times, and the second ones too, each with what follows a line."""
         if not self._times.issuperset(times):
             self._times.update(filter(_TIME.fullmatch, set(times)))
+            if not self._times.issuperset(times):
+                return False
         if not self._last_times.issuperset(last_times):
             self._last_times.update(
                 time for time in set(last_times) if time.endswith(_NEXT) and _TIME.fullmatch(time.removesuffix(_NEXT))
             )
-        return self._times.issuperset(times) and self._last_times.issuperset(last_times)
+            return self._last_times.issuperset(last_times)
+        return True
 
     def any(self, line: str) -> ListedFile | Complaint | Unknown:
         """The file of a FILE line of any form: padded fields, tabs in the name, names that we cannot carry."""
@@ -183,15 +194,25 @@ def _are_plain_paths(paths: list[str]) -> bool:
     text = '"'.join(paths) + '"'
     return (
         text.count('"') == len(paths)
-        and text.startswith("/")
-        and text.count('"/') == len(paths) - 1
-        and text.isprintable()
-        and not any(odd in text for odd in ("\\", "/.", "//", ' "', '/"'))
+        and _PLAIN_PATHS.fullmatch(text) is not None
+        and _is_printable(text)
         and len(max(paths, key=len)) <= _LONGEST_PLAIN_PATH
     )
 
 
-def _are_numbers(texts: Collection[str]) -> bool:
-    """Whether each is an ASCII number, and not so long that nobody means it."""
+def _is_printable(text: str) -> bool:
+    if text.isascii():
+        return not text.encode().translate(None, _PRINTABLE)
+    return text.isprintable()
+
+
+def _numbers(texts: Collection[str]) -> list[int] | None:
+    """What each says; None unless each is a number in ASCII digits."""
     text = "".join(texts)
-    return text.isascii() and text.isdigit() and "" not in texts and len(max(texts, key=len)) <= _MOST_DIGITS
+    if not (text.isascii() and text.isdigit()):
+        return None
+    try:
+        return list(map(int, texts))
+    except ValueError:
+        # One is empty, or has thousands of digits.
+        return None
