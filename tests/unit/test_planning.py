@@ -6,11 +6,13 @@ import pytest
 from house import SOURCE, House
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from tacc_sync.outside.host.spool import Shelves, Spool
 from tacc_sync.outside.hpss.interface import ListedFile
 from tacc_sync.pipeline import planning
 from tacc_sync.rules import division
+from tacc_sync.rules.batches import Candidate
 from tacc_sync.rules.division import Division
 from tacc_sync.rules.repeats import Repeats
 
@@ -30,6 +32,26 @@ def test_what_is_put_on_a_shelf_comes_back_in_order_each_time(puts, in_memory, b
             assert list(shelves.on(shelf)) == [listed(number) for other, number in puts if other == shelf]
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60), st.integers(0, 30), st.integers(1, 9))
+def test_each_record_goes_to_its_shelf_whatever_is_beside_it(puts, in_memory, block):
+    shelves = Shelves(Candidate, in_memory=in_memory, block=block)
+    files = [listed(number, f"/s/{number}\udcff" if is_odd else None) for number, (_, is_odd) in enumerate(puts)]
+    for start in range(0, len(puts), 7):
+        shelves.put_each([shelf for shelf, _ in puts[start : start + 7]], files[start : start + 7])
+    for shelf in range(6):
+        found = list(shelves.on(shelf))
+        # What was listed comes back as a candidate of which nothing else is known.
+        assert all(
+            type(file) is Candidate and file == Candidate(*astuple(file)[:6])
+            for file in found
+            if file.path[-1] != "\udcff"
+        )
+        ours = [file for file, (other, _) in zip(files, puts, strict=True) if other == shelf]
+        assert sorted(file.path for file in found) == sorted(file.path for file in ours)
+        assert [f.path for f in found if f.path.isascii()] == [f.path for f in ours if f.path.isascii()]
+        assert all(len(some) <= max(block, sum(odd for _, odd in puts)) for some in shelves.blocks(shelf))
+
+
 def test_names_that_are_no_utf8_come_back_too():
     files = [listed(number, f"/s/{number}\udcff" if number % 3 else None) for number in range(100)]
     spool = Spool(ListedFile, files, in_memory=10, block=7)
@@ -44,6 +66,23 @@ def test_repeats_are_found(texts):
         repeats.add(text)
     assert repeats.suspects() == {hash(text) for text in texts if texts.count(text) > 1}
     assert repeats.also_in({"a", "b", *texts[:2]}) == sorted({"a", "b", *texts[:2]} & set(texts))
+    together = Repeats()
+    together.add_all(texts[1:])
+    together.suspects()
+    together.add_all(texts[:1])
+    assert together.suspects() == repeats.suspects()
+
+
+def test_repeats_are_found_among_more_than_are_sorted_at_once():
+    repeats = Repeats()
+    texts = [f"/s/{number}" for number in range(200_000)]
+    for start in range(0, len(texts), 999):
+        repeats.add_all(texts[start : start + 999])
+    assert not repeats.suspects()
+    repeats.add("/s/7")
+    repeats.add_all(["/s/199999", "/t"])
+    assert repeats.suspects() == {hash("/s/7"), hash("/s/199999")}
+    assert repeats.also_in(["/s/8", "/x", "/t"]) == ["/s/8", "/t"]
 
 
 @given(st.lists(st.sampled_from(["/s/a/1", "/s/a/2", "/s/a/b/3", "/s/4", "/t/5", "/t/c/6", "/u/x", "/s/a/b/c/7"])))
@@ -113,3 +152,69 @@ def test_a_file_where_another_part_needs_a_directory_is_refused(tmp_path, monkey
     assert why["code"] == "DESTINATION-COLLISION"
     assert "a/x/y" in why["text"]
     assert "b/x" in why["text"]
+
+
+def one_by_one(monkeypatch):
+    """Each listed file is a part by itself."""
+    monkeypatch.setattr(planning, "PART_FILES", 1)
+    monkeypatch.setattr(planning, "IN_ORDER", 1)
+    monkeypatch.setattr(Spool, "blocks", lambda self: ([file] for file in self))
+
+
+@pytest.mark.parametrize("source", [SOURCE, [f"{SOURCE}/d0", f"{SOURCE}/d1", f"{SOURCE}/d2", f"{SOURCE}/d3"]])
+def test_file_by_file_as_at_once(tmp_path, monkeypatch, source):
+    found = []
+    for name in ("at once", "one by one"):
+        house = House(tmp_path / name)
+        fill(house)
+        house.archive("d1/e1/\u00e4", b"1", volumes=("AA000100",))
+        house.archive("d1/.Trash/x", b"1", volumes=("AA000100",))
+        if name != "at once":
+            one_by_one(monkeypatch)
+        house.drop(request_id="30000000-0000-4000-8000-000000000000", source=source)
+        house.run("syncer")
+        queue = house.root / "ws" / "hpss_queue"
+        found.append({path.name: path.read_bytes() for path in queue.iterdir()})
+        (index,) = (house.root / "ws/finished/300000000000").glob("index.*")
+        found[-1]["index"] = index.read_bytes()
+    assert len(found[0]) == 4
+    assert sum(content.count(b'"path"') for content in found[0].values()) == 61
+    assert found[0] == found[1]
+
+
+def test_files_of_two_parts_that_meet_at_one_destination_are_refused(tmp_path, monkeypatch):
+    one_by_one(monkeypatch)
+    house = House(tmp_path)
+    for name in ("a/x", "a/y", "b/z", "b/x"):
+        house.archive(name, b"1")
+    house.drop(source=[f"{SOURCE}/a", f"{SOURCE}/b"])
+    house.run("syncer")
+    (why,) = house.whys("quarantine/syncer").values()
+    assert why["code"] == "DESTINATION-COLLISION"
+    assert "a/x and" in why["text"]
+    assert "b/x would" in why["text"]
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_listing_that_names_a_file_twice_in_two_parts(tmp_path, monkeypatch, differs):
+    one_by_one(monkeypatch)
+    house = House(tmp_path)
+    for name in ("a/x", "a/y", "b/z"):
+        house.archive(name, b"1")
+    list_trees = house.hpss.list_trees
+
+    def twice(roots):
+        listing = list_trees(roots)
+        first = next(iter(listing.files))
+        listing.files.append(replace(first, size=first.size + differs))
+        return listing
+
+    monkeypatch.setattr(house.hpss, "list_trees", twice)
+    house.drop(request_id="30000000-0000-4000-8000-000000000000")
+    house.run("syncer")
+    if differs:
+        (why,) = house.whys("quarantine/syncer").values()
+        assert why["code"] == "LISTING-STRANGE"
+    else:
+        units = [path.read_text() for path in (house.root / "ws" / "hpss_queue").iterdir()]
+        assert sum(text.count('"path"') for text in units) == 3

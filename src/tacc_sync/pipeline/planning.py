@@ -23,6 +23,9 @@ from tacc_sync.rules.identity import printable
 from tacc_sync.rules.selection import Listed, Meetings, Selection, There
 from tacc_sync.rules.settings import Settings, to_collection
 
+# Files of a part of a request that nothing has to be compared with.
+IN_ORDER = 10_000
+
 
 @dataclass(slots=True)
 class Prepared:
@@ -57,10 +60,12 @@ class Planning:
         division = Division(request.sources, request.destination, len(files))
         self._already_there.begin(request, others, division)
         try:
-            parts = _by_directory(files, division) if self._already_there.has_any(request) else files.blocks()
-            prepared, meetings = self._sort_out(request, parts, say)
-            if meetings.may_meet():
-                # No listing of ours names a file twice; of others it is said below which two meet, and where.
+            by_directory = self._already_there.has_any(request)
+            if not by_directory:
+                prepared, meetings = self._sort_out(request, _in_order(files), say)
+                # Two of different parts: only when all of a directory are in one part it is seen which ones.
+                by_directory = meetings.may_meet()
+            if by_directory:
                 prepared, meetings = self._sort_out(request, _by_directory(files, division), say)
         finally:
             self._already_there.end()
@@ -213,6 +218,17 @@ def units_of(key: str, prepared: Prepared, settings: Settings) -> Iterator[Plann
 
 def _of_listing(file: Listed) -> tuple[str, int, int, int, tuple[str, ...], str]:
     return file.path, file.size, file.section, file.offset, file.volumes, file.written
+
+
+def _in_order(files: Spool[ListedFile]) -> Iterator[Iterable[ListedFile]]:
+    """Parts as they were listed."""
+    part: list[ListedFile] = []
+    for block in files.blocks():
+        part += block
+        if len(part) >= IN_ORDER:
+            yield part
+            part = []
+    yield part
 
 
 def _by_directory(files: Spool[ListedFile], division: Division) -> Iterator[Iterable[ListedFile]]:

@@ -7,6 +7,7 @@ Fails with: `WorkFault` DESTINATION-COLLISION, LISTING-STRANGE; `BadPattern` whe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -15,7 +16,7 @@ from typing import Protocol
 from tacc_sync.rules.documents import Request, Why
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import printable
-from tacc_sync.rules.patterns import any_of
+from tacc_sync.rules.patterns import Rules, any_of
 from tacc_sync.rules.presence import Vouched
 from tacc_sync.rules.repeats import Repeats
 from tacc_sync.rules.validity import TRASH, compiled, in_trash, is_within, validate
@@ -229,8 +230,8 @@ def select(request: Request, files: Iterable[Listed], meetings: Meetings | None 
     these files are only a part of what was listed, and `refuse_nested` has to be asked about all of it in the end.
     """
     selection = Selection(request.sources, request.destination)
-    included = any_of(compiled(request.include, request.pattern_rules, "include"))
-    excluded = any_of(compiled(request.exclude, request.pattern_rules, "exclude"))
+    included = _test(tuple(request.include), request.pattern_rules, "include")
+    excluded = _test(tuple(request.exclude), request.pattern_rules, "exclude")
     relative_of = _relative(selection.sources)
     named = set(request.files)
     everything, nothing_excluded = not request.include, not request.exclude
@@ -264,6 +265,12 @@ def select(request: Request, files: Iterable[Listed], meetings: Meetings | None 
     return selection
 
 
+@functools.lru_cache(maxsize=8)
+def _test(patterns: tuple[str, ...], rules: Rules, field: str) -> Callable[[str, str], bool]:
+    # A request has up to a thousand patterns, and is selected part by part.
+    return any_of(compiled(patterns, rules, field))
+
+
 def refuse_nested(request: Request, meetings: Meetings, paths: Callable[[], Iterable[str]]) -> None:
     """Raise `WorkFault` when a file would lie where another one needs a directory; `paths` are all that are meant."""
     suspects = set(meetings.suspects())
@@ -286,7 +293,7 @@ def is_excluded(request: Request, path: str) -> bool:
         return True
     if relative is None or not request.exclude:
         return False
-    excluded = any_of(compiled(request.exclude, request.pattern_rules, "exclude"))
+    excluded = _test(tuple(request.exclude), request.pattern_rules, "exclude")
     # A pattern that ends in `/**` takes out whatever lies below: two names that nobody would think of stand for all.
     below = all(excluded(path + probe, relative + probe) for probe in ("/\u2400", "/\u2400/\u2400"))
     return below or excluded(path, relative)
