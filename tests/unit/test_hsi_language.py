@@ -197,7 +197,7 @@ def test_a_path_that_could_lead_anywhere_is_no_file(path):
     ("position", "labels", "expected"),
     [
         ("427+1351567309546", "AU297200,AU297300", (427, 1351567309546, ("AU2972", "AU2973"))),
-        ("427+98765432109876543210", "AU297200", (427, 98765432109876543210, ("AU2972",))),
+        ("427+987654321098765432", "AU297200", (427, 987654321098765432, ("AU2972",))),
         ("0", "", (0, 0, ())),
         ("0", "  ", (0, 0, ())),
         ("17", "0", (0, 0, ())),
@@ -828,6 +828,15 @@ def test_plain_lines_are_those_that_are_plain_one_by_one(lines):
     elif None not in alone:
         # Left to the reader of single lines, which is no harm: what nearly no archive says.
         assert any("/99/" in line or "9" * 20 in line or "99/99/2021" in line for line in lines)
+
+
+@pytest.mark.parametrize("position", ["0+0", "9+" + "9" * 5000, "9" * 20 + "+0"])
+def test_numbers_of_no_sane_length_are_no_file(position):
+    line = record("/r/d/a", 10 if position != "0+0" else 10**20, position)
+    assert hear(line) == [Unknown(line)]
+    answer = TreeAnswer("/r", DIALECT)
+    answer.feed(STDOUT, f"{line}\n".encode())
+    assert answer.strange
 
 
 def test_whole_blocks_of_a_listing_are_understood_at_once():

@@ -18,11 +18,13 @@ from tacc_sync.outside.hpss.interface import ListedFile
 
 _DATE = re.compile(r"(?:0[1-9]|1[0-2])/(?:0[1-9]|[12]\d|3[01])/\d{4}", re.ASCII)
 _TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-6]\d", re.ASCII)
-_NUMBER = re.compile(r"\d+", re.ASCII)
-_POSITION = re.compile(r"(\d+)(?:\+(\d+))?", re.ASCII)
+# No more digits than a 64-bit number surely holds.
+_MOST_DIGITS = 18
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+_POSITION = re.compile(r"(\d{1,18})(?:\+(\d{1,18}))?", re.ASCII)
 # A plain FILE line: thirteen fields, no padding, a path without quotes and backslashes.
 _PLAIN_FILE = re.compile(
-    r'FILE\t(/[^\t"\\]+)\t(\d+)\t\d+\t(\d+)(?:\+(\d+))?\t([^\t]*)\t\d+\t\d+\t\d+'
+    r'FILE\t(/[^\t"\\]+)\t(\d{1,18})\t\d{1,18}\t(\d{1,18})(?:\+(\d{1,18}))?\t([^\t]*)\t\d+\t\d+\t\d+'
     r"\t(\d\d/\d\d/\d{4})\t((?:[01]\d|2[0-3]):[0-5]\d:[0-6]\d)\t\d\d/\d\d/\d{4}\t\d\d:\d\d:\d\d",
     re.ASCII,
 )
@@ -207,12 +209,10 @@ def _is_printable(text: str) -> bool:
 
 
 def _numbers(texts: Collection[str]) -> list[int] | None:
-    """What each says; None unless each is a number in ASCII digits."""
+    """What each says; None unless each is a number in ASCII digits, and not too long."""
     text = "".join(texts)
     if not (text.isascii() and text.isdigit()):
         return None
-    try:
-        return list(map(int, texts))
-    except ValueError:
-        # One is empty, or has thousands of digits.
+    if "" in texts or len(max(texts, key=len)) > _MOST_DIGITS:
         return None
+    return list(map(int, texts))
