@@ -3,11 +3,11 @@
     python bench/plan.py [--lines 1000000] [--times 1] [--tapes 799] [--directory DIR] [--section FILE]
 
 The syncer is the one that runs in production, with its workspace on disk and with a program in place of hsi that prints
-a listing from a file, echo of commands included; the archive is not asked for hashes. Its CPU seconds (all of its
-process, start included) are told as a ratio to those of `LC_ALL=C sort --parallel=1` on the same lines, shuffled, in
-the same run, taking turns; beside it its peak memory. How fast units are written is told of the documents alone, made
-anew from what was read: how many files a second, and MB a second; and so is how fast all of them are read back from the
-queue. `--times N` plans once more with N times as many lines, and tells how much longer that takes.
+a listing from a file, in one session, echo of commands included; the archive is not asked for hashes. Its CPU seconds
+(all of its process, start included) are told as a ratio to those of `LC_ALL=C sort --parallel=1` on the same lines,
+shuffled, in the same run, taking turns; beside it its peak memory. How fast units are written is told of the documents
+alone, made anew from what was read: how many files a second, and MB a second; and so is how fast all of them are read
+back from the queue. `--times N` plans once more with N times as many lines, and tells how much longer that takes.
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ def plan(root: Path, workspace: Path, lines: int) -> dict[str, float]:
         "TACC_SYNC_HSI": str(root / "hsi"),
     }
     subprocess.run([command, "init", str(workspace)], env=environment, check=True, capture_output=True)
-    (workspace / "tacc-sync.toml").write_text("[skip]\nbefore_recall = false\n[hsi]\nhashes = false\n")
+    settings = "[skip]\nbefore_recall = false\n[hsi]\nhashes = false\nlisting_files = 0\n"
+    (workspace / "tacc-sync.toml").write_text(settings)
     request = {"version": 1, "source": SOURCE, "destination": "/ranch/demo"}
     (workspace / "inbox" / "request.json").write_text(json.dumps(request))
     done = subprocess.run([sys.executable, "-c", PLANNER], env=environment, check=False, capture_output=True, text=True)
