@@ -62,6 +62,8 @@ class TreeAnswer(Answer):
         # What lies directly in the root and is no directory; and all of the root's entries that anything lies in.
         self._top: set[str] = set()
         self._opened: set[str] = set()
+        # How many more files lie directly in the root, where it is not looked at again.
+        self._direct = 0
         self._directories: set[str] = set()
         # For each stream what was listed behind the end of the tree; None while it is still the tree.
         self._again: list[set[str] | None] = [None, None]
@@ -86,7 +88,7 @@ class TreeAnswer(Answer):
     @property
     def is_divisible(self) -> bool:
         """Whether most of what was listed so far lies in directories below the root."""
-        return self.entries > 2 * len(self._top) and bool(self._opened or self._directories)
+        return self.entries > 2 * (len(self._top) + self._direct) and bool(self._opened or self._directories)
 
     @property
     def has_errors(self) -> bool:
@@ -124,7 +126,7 @@ class TreeAnswer(Answer):
         self.files.extend(files)
 
     def _opened_by(self, paths: list[str]) -> set[str] | None:
-        """The entries of the root that all of these lie in; None when one of them does not lie in one."""
+        """The entries of the root that all of these lie in; None when it matters that some lie in none."""
         if not paths:
             return set()
         inside = self._inside
@@ -134,9 +136,12 @@ class TreeAnswer(Answer):
             # So does what is between them in order.
             return {below[:-1]}
         tops = [path[len(inside) :].partition("/") for path in paths if path.startswith(inside)]
-        if len(tops) < len(paths) or not all(slash for _, slash, _ in tops):
+        direct = sum(not slash for _, slash, _ in tops)
+        if len(tops) < len(paths) or (direct and not self._is_followed):
             return None
-        return {inside + name for name, _, _ in tops}
+        # Without a second look nobody asks which these are.
+        self._direct += direct
+        return {inside + name for name, slash, _ in tops if slash}
 
     def said(self, stream: int, said: Said) -> None:
         """Notices the echo behind which the tree has ended."""
