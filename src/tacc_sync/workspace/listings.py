@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Literal
 
 import msgspec
@@ -97,8 +98,7 @@ class KeptListing:
         """Keep these."""
         token = self._home.host.token()
         pieces = []
-        for number, piece in enumerate(_pieces(file for part in parts for file in part.files)):
-            content = msgspec.msgpack.encode(piece)
+        for number, content in enumerate(_pieces(chain.from_iterable(part.files for part in parts))):
             pieces.append(hashlib.sha256(content).digest())
             self._put(_piece_name(token, number), content)
         noted = [
@@ -271,26 +271,22 @@ def unseal(sealed: bytes) -> bytes | None:
     return content if unpacker.eof else None
 
 
-def _pieces(files: Iterable[ListedFile]) -> Iterator[_Piece]:
-    waiting: list[ListedFile] = []
-    for file in files:
-        waiting.append(file)
-        if len(waiting) == PIECE:
-            yield _piece(waiting)
-            waiting = []
-    if waiting:
-        yield _piece(waiting)
+def _pieces(files: Iterator[ListedFile]) -> Iterator[bytes]:
+    while piece := list(islice(files, PIECE)):
+        try:
+            yield msgspec.msgpack.encode(_Piece(piece, {}))
+        except UnicodeEncodeError:
+            yield msgspec.msgpack.encode(_odd_piece(piece))
 
 
-def _piece(files: list[ListedFile]) -> _Piece:
+def _odd_piece(files: list[ListedFile]) -> _Piece:
     odd = {}
     for position, file in enumerate(files):
-        if not file.path.isascii():
-            try:
-                file.path.encode()
-            except UnicodeEncodeError:
-                odd[position] = _bytes(file.path)
-                files[position] = msgspec.structs.replace(file, path="")
+        try:
+            file.path.encode()
+        except UnicodeEncodeError:
+            odd[position] = _bytes(file.path)
+            files[position] = msgspec.structs.replace(file, path="")
     return _Piece(files, odd)
 
 
