@@ -99,7 +99,7 @@ def start(unit: Unit, units: list[Unit], ready: float) -> float:
 
 def run(made: overhead.Place, log: Path) -> None:
     """`tacc-sync run` at default settings, until the request is finished."""
-    command = [PROGRAM, "--set", "run.log_format=json", "run"]
+    command = [PROGRAM, "--set", "run.log_format=json", "--set", "forecast.every=0", "run"]
     with log.open("wb") as said, subprocess.Popen(command, env=made.environment, stderr=said) as process:
         end = time.monotonic() + LONGEST
         while not any("request.json" in names for _, _, names in os.walk(made.root / "workspace/finished")):

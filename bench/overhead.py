@@ -35,7 +35,7 @@ SIZE = 100
 OURSELVES = """
 import json, resource, sys
 from tacc_sync.cli.main import main
-status = main(["run", "--once", "--quiet"])
+status = main(["--set", "forecast.every=0", "run", "--once", "--quiet"])
 own, hsi = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
 # The peak in its resource usage would begin with what its parent had.
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
@@ -56,7 +56,7 @@ def counted(name, method):
 for name in "names read create rename link unlink mkdir rmdir sync status seal digest".split():
     setattr(PosixDisk, name, counted(name, getattr(PosixDisk, name)))
 from tacc_sync.cli.main import main
-status = main(["run", "--once", "--quiet"])
+status = main(["--set", "forecast.every=0", "run", "--once", "--quiet"])
 print(json.dumps({"status": status, "calls": collections.Counter(calls)}))
 """
 CHANGING = ("create", "link", "rename", "unlink", "mkdir", "rmdir", "sync")
@@ -233,7 +233,9 @@ def idle(units: int, seconds: float) -> list[str]:
 
 def measure_idle(made: Place, seconds: float) -> tuple[str, str]:
     """Per cent of a core, when it has come to rest."""
-    with subprocess.Popen([PROGRAM, "run", "--quiet"], env=made.environment, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [PROGRAM, "--set", "forecast.every=0", "run", "--quiet"], env=made.environment, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             time.sleep(15.0)
             before, begun = ticks(process.pid), time.monotonic()
