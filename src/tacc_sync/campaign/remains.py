@@ -19,8 +19,8 @@ from tacc_sync.rules import documents
 from tacc_sync.rules.documents import Request
 
 # So many files are simulated one by one; of more, about so many pieces.
-FEW = 1500
-PIECES = 1000
+FEW = 600
+PIECES = 400
 # So many files are looked at to tell how fast a drive could read them.
 SAMPLE = 100_000
 ROOT = "/simulated/source"
