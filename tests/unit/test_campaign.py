@@ -434,6 +434,59 @@ def test_a_listing_becomes_a_catalogue():
     assert places["/a/c/3"][1] == Extent("AA0002", 0, 50)
 
 
+def listed(path, size, section, *volumes):
+    return catalogues.ListedFile(path, size, section, 0, volumes, "2021-03-01T11:15:47")
+
+
+def test_a_file_that_runs_over_is_read_from_its_first_cartridge_on_whatever_is_listed_first():
+    files = [
+        listed("/a/1", 100, 1, "AA0002"),
+        listed("/a/2", 100, 9, "AA0001", "AA0002"),
+        listed("/a/3", 9, 3, "AA0001"),
+    ]
+    found = catalogues.of_listing(files).extents
+    assert [(extent.cartridge, extent.end - extent.start) for extent in found["/a/2"]] == [
+        ("AA0001", 50),
+        ("AA0002", 50),
+    ]
+    assert found["/a/2"][1].start == 0
+    assert found["/a/1"][0].start >= 50
+
+
+@pytest.mark.parametrize(
+    "others",
+    [[listed("/a/2", 100, 2, "AA0001", "AA0002")], [listed("/a/2", 100, 7, "AA0001")]],
+    ids=["another one on the same cartridges", "something behind it"],
+)
+def test_a_stripe_is_taken_to_lie_on_its_first_cartridge(others):
+    found = catalogues.of_listing([listed("/a/1", 100, 1, "AA0001", "AA0002"), *others]).extents
+    assert [(extent.cartridge, extent.end - extent.start) for extent in found["/a/1"]] == [("AA0001", 100)]
+
+
+def test_both_sides_of_a_cartridge_are_one():
+    found = catalogues.of_listing([listed("/a/1", 100, 1, "AA000100"), listed("/a/2", 100, 2, "AA000101", "AA000100")])
+    assert list(found.by_cartridge()) == ["AA0001"]
+    assert sum(extent.end - extent.start for extent in found.by_cartridge()["AA0001"]) == 200
+
+
+def test_a_listing_of_several_trees_with_stripes_and_parts_of_tapes_becomes_a_campaign():
+    chance = random.Random(5)
+    files = [
+        listed(f"/{top}/x/{number}", chance.randrange(10**9, 10**11), chance.randrange(400), f"AA{number % 5:04d}00")
+        for top in ("one", "other")
+        for number in range(40)
+    ]
+    files += [listed(f"/one/s/{n}", 10**10, 500 + n, "AA000100", "AA000300") for n in range(5)]
+    files += [listed("/other/over", 10**11, 900, "AA000200", "BB000000"), listed("/other/disk", 10**8, 0)]
+    catalogue = catalogues.of_listing(files)
+    assert catalogue.source == "/"
+    run = Campaign(catalogue, Scene(2, 5 * TB, Network(2.5e9)), Geometries(catalogue.medium))
+    outcome = run.run()
+    check_laws(run, outcome, catalogue)
+    # Whoever takes a set of cartridges as one has none to change for each file.
+    assert outcome.drives.mounts <= 3 * len(catalogue.by_cartridge())
+
+
 def test_the_command_simulates_a_listing(tmp_path, capsys):
     chance = random.Random(3)
     lines = [

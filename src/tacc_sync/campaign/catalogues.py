@@ -7,11 +7,13 @@ only the simulated drives know). Sizes in bytes.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tacc_sync.campaign.tape_model import MEDIA, Extent, Medium
 from tacc_sync.outside.hpss.interface import ListedFile
+from tacc_sync.rules.identity import cartridge_label
 
 SOURCE = "/home/projects/archive"
 DAYS = 3600
@@ -105,26 +107,57 @@ def of_listing(files: Iterable[ListedFile], *, medium: str = "TS1155", dense: bo
     section numbers, where they leave gaps, as gaps (not when they are to be taken as `dense`)."""
     listed, kind = list(files), MEDIA[medium]
     on: dict[str, list[ListedFile]] = {}
+    shares = _shares(listed)
     for file in listed:
-        for volume in file.volumes:
-            on.setdefault(volume, []).append(file)
-    parts: dict[str, list[Extent]] = {}
+        for label in _cartridges(file)[: 1 if file.path not in shares else None]:
+            on.setdefault(label, []).append(file)
+    extents: dict[str, tuple[Extent, ...]] = dict.fromkeys((file.path for file in listed), ())
     for label, there in on.items():
         at = 0.0
         # The first cartridge's position is the one that is told; on the others the file begins the tape.
-        there.sort(key=lambda file: (file.volumes[0] == label, file.section, file.offset, file.path))
+        there.sort(key=lambda file: (_cartridges(file)[0] == label, file.section, file.offset, file.path))
         last = max((file.section for file in there), default=0) + 1
-        ours = sum(file.size // max(1, len(file.volumes)) for file in there)
+        ours = sum(shares.get(file.path, file.size) for file in there)
         spare = 0.0 if dense else max(0.0, kind.capacity * FILL - ours)
         for file in there:
-            size = file.size // len(file.volumes)
-            if file.volumes[0] == label:
+            size = shares.get(file.path, file.size)
+            if _cartridges(file)[0] == label:
                 at = max(at, spare * file.section / last)
-            parts.setdefault(file.path, []).append(Extent(label, int(at), int(at) + size))
+            extents[file.path] += (Extent(label, int(at), int(at) + size),)
             at += size
-    extents = {file.path: tuple(parts.get(file.path, ())) for file in listed}
+    for file in listed:
+        if file.path in shares:
+            place = _cartridges(file).index
+            extents[file.path] = tuple(sorted(extents[file.path], key=lambda extent: place(extent.cartridge)))
     common = _common(file.path for file in listed)
     return Catalogue("listing", listed, extents, kind, common)
+
+
+def _cartridges(file: ListedFile) -> list[str]:
+    """Each once, in the order in which they are listed."""
+    return list(dict.fromkeys(map(cartridge_label, file.volumes)))
+
+
+def _shares(listed: list[ListedFile]) -> dict[str, int]:
+    """By path, of files that run over the end of a cartridge: the bytes on each of their cartridges, in equal parts.
+
+    A file on several cartridges may as well be striped over them. It is taken to run over when no other one lies on the
+    same ones, and nothing comes after it on the first. A stripe is taken to lie whole on its first cartridge, as if
+    that was a set that is mounted and read as one."""
+    several = [file for file in listed if len(file.volumes) > 1 and len(_cartridges(file)) > 1]
+    if not several:
+        return {}
+    alike = Counter(file.volumes for file in several)
+    ends: dict[str, tuple[int, int]] = {}
+    for file in listed:
+        if file.volumes:
+            label = cartridge_label(file.volumes[0])
+            ends[label] = max(ends.get(label, (0, 0)), (file.section, file.offset))
+    return {
+        file.path: file.size // len(_cartridges(file))
+        for file in several
+        if alike[file.volumes] == 1 and (file.section, file.offset) == ends[cartridge_label(file.volumes[0])]
+    }
 
 
 def _common(paths: Iterable[str]) -> str:
