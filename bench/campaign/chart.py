@@ -10,8 +10,8 @@ FONT = 'font-family="sans-serif" font-size="12"'
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 420, 70, 220, 40, 50
 
 
-def lines(title, x_label, y_label, series, *, log_x=False, log_y=False, y_from=None):
-    """An SVG document. `series`: name -> [(x, y), ...]; a y of None leaves a gap."""
+def lines(title, x_label, y_label, series, *, log_x=False, log_y=False, y_from=None, dashed=()):
+    """An SVG document. `series`: name -> [(x, y), ...]; a y of None leaves a gap. `dashed`: names of limits."""
     points = [(x, y) for values in series.values() for x, y in values if y is not None]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     low_x, high_x = min(xs), max(xs)
@@ -36,6 +36,7 @@ def lines(title, x_label, y_label, series, *, log_x=False, log_y=False, y_from=N
         out.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for number, (name, values) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
+        dash = ' stroke-dasharray="6 4"' if name in dashed else ""
         drawn, pen = [], "M"
         for x, y in values:
             if y is None:
@@ -43,15 +44,15 @@ def lines(title, x_label, y_label, series, *, log_x=False, log_y=False, y_from=N
                 continue
             drawn.append(f"{pen}{to_x(x):.1f} {to_y(y):.1f}")
             pen = "L"
-        out.append(f'<path d="{" ".join(drawn)}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        if len(values) <= 20:
+        out.append(f'<path d="{" ".join(drawn)}" fill="none" stroke="{colour}" stroke-width="1.6"{dash}/>')
+        if len(values) <= 20 and not dash:
             for x, y in values:
                 if y is not None:
                     out.append(f'<circle cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" r="2.6" fill="{colour}"/>')
         at = TOP + 14 + 18 * number
         out.append(
             f'<line x1="{WIDTH - RIGHT + 14}" y1="{at}" x2="{WIDTH - RIGHT + 34}" y2="{at}" stroke="{colour}"'
-            ' stroke-width="2"/>'
+            f' stroke-width="2"{dash}/>'
         )
         out.append(f'<text x="{WIDTH - RIGHT + 40}" y="{at + 4}">{escape(name)}</text>')
     out.append("</svg>\n")

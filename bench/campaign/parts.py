@@ -165,7 +165,9 @@ def against_buffer(bench):
             name = policy.replace("D sessions", "8 sessions")
             curves.setdefault(name, []).append((size, ran.makespan / DAY if ran.makespan else None))
     title = f"Makespan against buffer: {named(*what)}, 8 drives, 2.5 GB/s"
-    bench.plot("makespan", title, "buffer, TB", "makespan, days", curves, log_x=True, log_y=True)
+    bench.plot(
+        "makespan", title, "buffer, TB", "makespan, days", curves, log_x=True, log_y=True, dashed=("lower bound",)
+    )
     rows = [[name, *("never" if y is None else f"{y:.2f}" for _, y in points)] for name, points in curves.items()]
     bench.table(("days with a buffer of", *(f"{size} TB" for size in sizes)), rows)
 
@@ -182,11 +184,12 @@ def one_campaign(bench):
         "days since the request",
         "TB",
         {
-            "quota": [(at[0], 20), (at[-1], 20)],
+            "quota": [(at[0], USUAL.buffer / TB), (at[-1], USUAL.buffer / TB)],
             "reserved": [(x, s.reserved / TB) for x, s in zip(at, samples, strict=True)],
             "in the buffer": [(x, s.held / TB) for x, s in zip(at, samples, strict=True)],
         },
         y_from=0,
+        dashed=("quota",),
     )
     used = {"network": [], "drives, reading": []}
     step = max(1, len(samples) // 120)

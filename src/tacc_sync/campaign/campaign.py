@@ -344,7 +344,8 @@ class Campaign:
     def _sample(self, *, again: bool = True) -> None:
         kernel, reading = self.kernel, self.library.figures.reading
         held = self._held + self._arrivals
-        self.samples.append(Sample(kernel.now, self._reserved, held, self.delivered_bytes, reading, self.service.busy))
+        moving = self.service.busy_until_now
+        self.samples.append(Sample(kernel.now, self._reserved, held, self.delivered_bytes, reading, moving))
         happened = sum(self.events.values()) - self.events.get("stood_down", 0)
         if happened != self._happened[0]:
             self._happened = (happened, kernel.now)

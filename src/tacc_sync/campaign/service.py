@@ -73,6 +73,11 @@ class Service:
         # Called when the answers about a task have changed.
         self.told: Callable[[], None] = lambda: None
 
+    @property
+    def busy_until_now(self) -> float:
+        """Seconds in which the network has moved something."""
+        return self.busy + (self.weather.up(self._since, self.kernel.now) if self._moving else 0.0)
+
     def submit(self, order: Order) -> _Task:
         """Take a task."""
         root = self._buffer.root + "/"
