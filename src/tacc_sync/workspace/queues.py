@@ -23,8 +23,8 @@ from tacc_sync.workspace.home import HEARTBEAT
 
 def units(disk: Disk, directory: str) -> list[UnitName]:
     """The units in a queue (or in any directory that holds them)."""
-    found = (identity.parse_entry(name) for name in disk.names(directory))
-    return [unit for unit in found if unit is not None]
+    parse = identity.parse_entry
+    return [unit for name in disk.names(directory) if (unit := parse(name)) is not None]
 
 
 def strangers(disk: Disk, directory: str) -> list[str]:
