@@ -39,7 +39,7 @@ PROGRAMS = (
     Program("plan", "plan.py", ("--times", "10", "--rounds", "2"), ("--lines", "50000", "--rounds", "1")),
     Program("overhead", "overhead.py", (), ("--files", "2000", "--tapes", "20", "--units", "0")),
     Program("latency", "latency.py", (), ("--files", "200", "--units", "3")),
-    Program("nightly", "nightly.py", ("--files", "30000"), ("--files", "2000")),
+    Program("nightly", "nightly.py", ("--files", "20000"), ("--files", "2000")),
     Program("hashing", "hashing.py", (), ("--files", "4", "--size", "32MB", "--rounds", "1")),
     Program("campaign", "campaign/run.py", (), ("--quick",)),
 )
