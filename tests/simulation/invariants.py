@@ -223,15 +223,18 @@ def _outside(world):
     strange = world.ws.root.entries.keys() - ROOT_NAMES
     if strange:
         broken(8, f"in the workspace: {strange}")
-    seen: set[str] = set()
+    users: dict[str, list] = {}
+    marks = world.ws.root.entries["cartridges"].entries.keys()
     for session in world.hpss.sessions:
         if session.alive:
-            if seen & session.cartridges:
-                broken(9, f"two sessions use {seen & session.cartridges}")
-            seen |= session.cartridges
-            free = session.cartridges - world.ws.root.entries["cartridges"].entries.keys()
-            if free:
-                broken(9, f"a session uses {free}, and nothing keeps others from it")
+            for label in session.cartridges:
+                users.setdefault(label, []).append(session)
+                if label not in marks and not (session.is_at_last_file and f"{label}~last" in marks):
+                    broken(9, f"a session uses {label}, and nothing keeps others from it")
+    for label, sessions in users.items():
+        # The next one may be ready while the last one reads its last file.
+        if len(sessions) > 2 or sum(not session.is_at_last_file for session in sessions) > 1:
+            broken(9, f"two sessions use {label}")
     live = [task for task in world.globus.live() if task.fate != FOREIGN]
     if len(live) > world.tasks_at_once:
         broken("11 (three tasks)", f"{len(live)} tasks are at work or queued: {[t.order.label for t in live]}")

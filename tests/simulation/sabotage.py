@@ -744,7 +744,7 @@ def reservation_given_back_early(patch):
 
 def quota_not_counted(patch):
     buffer = schedule.Buffer
-    patch.setattr(schedule, "Buffer", lambda quota, reserved: buffer(0, reserved))
+    patch.setattr(schedule, "Buffer", lambda quota, reserved, _backlog: buffer(0, reserved))
 
 
 def cartridges_not_exclusive(patch):
@@ -758,6 +758,23 @@ def cartridges_not_exclusive(patch):
         return put_new(self, path, content)
 
     patch.setattr(Home, "put_new", put_any)
+
+
+def handed_over_at_the_beginning(patch):
+    get = retriever.Retriever._get
+
+    def early(self, work, fetches, on_fetched):
+        self._hand_over(unit_of(work.unit), len(fetches))
+        return get(self, work, fetches, on_fetched)
+
+    patch.setattr(retriever.Retriever, "_get", early)
+
+
+def handed_over_without_a_mark(patch):
+    mark = retriever.Retriever._mark
+    patch.setattr(
+        retriever.Retriever, "_mark", lambda self, path: path.endswith(layout.AT_LAST_FILE) or mark(self, path)
+    )
 
 
 def no_turn(patch):
@@ -1094,6 +1111,11 @@ RULES = {
     "reservation given back only when the directory is gone": (reservation_given_back_early, [kills()]),
     "the quota counts": (quota_not_counted, [undisturbed(tight), two("retriever", tight, BEFORE_RETRIEVER)]),
     "cartridges are exclusive": (cartridges_not_exclusive, [two("retriever", one_tape, BEFORE_RETRIEVER)]),
+    "a session hands over at its last file": (
+        handed_over_at_the_beginning,
+        [two("retriever", one_tape, BEFORE_RETRIEVER)],
+    ),
+    "the last file is marked": (handed_over_without_a_mark, [two("retriever", one_tape, BEFORE_RETRIEVER)]),
     "cartridges of the dead are released": (cartridges_not_drained, [kills()]),
     "the turn: one chooses at a time (quota)": (no_turn, [two("retriever", tight, BEFORE_RETRIEVER, stride=1)]),
     "the turn: one chooses at a time (slots)": (no_turn, [two("globus_xfer", one_slot, BEFORE_GLOBUS, stride=1)]),

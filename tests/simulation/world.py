@@ -171,6 +171,11 @@ class HsiSession:
     trouble: tuple[str, str] | None = None
     written: int = 0
 
+    @property
+    def is_at_last_file(self):
+        left = len(self.fetches) - len(self.fetched)
+        return left == 0 or (left == 1 and bool(self.fetched or self.written))
+
     def step(self, world):
         """Go on by one step; False when the session has ended."""
         hpss = world.hpss
@@ -343,7 +348,9 @@ class SimHpss:
             world.end(self.process)
             raise Killed
 
-    def get(self, fetches, *, session_name, may_go_on=lambda: True, on_fetched=lambda _index: None):
+    def get(
+        self, fetches, *, session_name, may_go_on=lambda: True, on_fetched=lambda _index: None, on_last=lambda: None
+    ):
         self._up("get")
         self._must_die()
         world = self.world
@@ -356,7 +363,7 @@ class SimHpss:
         world.hpss.sessions = [other for other in world.hpss.sessions if other.alive]
         world.hpss.sessions.append(session)
         world.changed()
-        status = 0
+        status, told = 0, False
         while True:
             # Not a call of ours: hsi goes on by itself, and we wait for its end.
             world.boundary(self.process, "hsi", session_name)
@@ -373,6 +380,9 @@ class SimHpss:
             world.changed()
             if len(session.fetched) > before:
                 on_fetched(before)
+            if not told and session.is_at_last_file:
+                told = True
+                on_last()
             world.sleep(self.process, 5.0)
         if len(session.fetched) < len(fetches):
             # Its lifeline was cut while we slept.

@@ -168,7 +168,7 @@ class FakeHpss:
             found[path] = ArchiveHash(kind, hashlib.new(kind, self.files[path].content).hexdigest()) if kind else None
         return found
 
-    def get(self, fetches, *, session_name, may_go_on=lambda: True, on_fetched=lambda _i: None):
+    def get(self, fetches, *, session_name, may_go_on=lambda: True, on_fetched=lambda _i: None, on_last=lambda: None):
         self.check_up()
         tapes = {v[:6] for f in fetches if f.hpss_path in self.files for v in self.files[f.hpss_path].volumes}
         self.contention += sorted(tapes & self.in_use)
@@ -197,6 +197,8 @@ class FakeHpss:
             content = self.damage.get(fetch.hpss_path, self.files[fetch.hpss_path].content)
             if content is not None:
                 Path(fetch.local_path).write_bytes(content)
+            if n == len(fetches) - 1:
+                on_last()
             fetched.append(Fetched(len(content) if content is not None and self.get_lines else None, ""))
             on_fetched(n)
         self.in_use -= tapes

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacc_sync.rules.batches import Candidate, bytes_of_a_unit, plan_units
+from tacc_sync.rules.batches import Candidate, bytes_of_a_unit, plan_units, together
 from tacc_sync.rules.documents import Work, decode, encode
 from tacc_sync.rules.identity import parse_unit
 from tacc_sync.rules.selection import destination_of
@@ -53,7 +53,7 @@ def test_units_are_bounded_and_numbered_by_their_place_on_the_tape():
 
 def test_the_quota_bounds_units_and_a_file_beyond_that_goes_alone():
     assert bytes_of_a_unit(1000, quota=0, sessions=5) == 1000
-    assert bytes_of_a_unit(1000, quota=1400, sessions=5) == 100
+    assert bytes_of_a_unit(1000, quota=2800, sessions=5) == 100
     assert bytes_of_a_unit(1000, quota=3, sessions=5) == 1
     units = plan([listed("/s/a", 50), listed("/s/b", 300), listed("/s/c", 50)], quota=1400)
     assert [(paths(unit), unit.refused) for unit in units] == [(["/s/a"], None), (["/s/b"], None), (["/s/c"], None)]
@@ -207,3 +207,32 @@ def test_every_file_is_in_one_unit_and_all_bounds_are_kept(some_files, some_limi
         assert [parse_unit(unit.unit).seq for unit in ours] == list(range(len(ours)))
         refused = [unit.refused is not None for unit in ours]
         assert refused == sorted(refused)
+
+
+def test_a_file_on_two_cartridges_takes_the_next_one_of_the_second_along():
+    files = [listed(f"/s/{i}", 10, section=i, volumes=("AU031900",)) for i in range(4)]
+    files += [listed(f"/s/first{i}", 10, section=i, volumes=("AU031800",)) for i in range(2)]
+    files.append(listed("/s/both", 10, section=9, volumes=("AU031800", "AU031900")))
+    units = plan(files, unit_bytes=20)
+    assert [(unit.tape, paths(unit)) for unit in units] == [
+        (("AU0318",), ["/s/first0", "/s/first1"]),
+        (("AU0318", "AU0319"), ["/s/both", "/s/0"]),
+        (("AU0319",), ["/s/1", "/s/2"]),
+        (("AU0319",), ["/s/3"]),
+    ]
+    assert [paths(unit) for unit in plan(files, unit_bytes=10)][2] == ["/s/both"], "units stay as small as they must be"
+    assert [paths(unit) for unit in plan(files, unit_bytes=20, unit_files=1)][2] == ["/s/both"]
+    turned = [listed("/s/both", 1, volumes=("AU031900", "AU031800")), listed("/s/a", 1, volumes=("AU031800",))]
+    assert [paths(unit) for unit in plan(turned)] == [["/s/a"], ["/s/both"]], (
+        "it does not end where the next one begins"
+    )
+
+
+def test_tapes_that_are_planned_at_once():
+    names = ["AU0319", "AU0318-AU0319", "AU0318", "AU0320-AU0321", "none", "AU0317-AU0319"]
+    assert list(together(names)) == [
+        ["AU0318"],
+        ["AU0317-AU0319", "AU0318-AU0319", "AU0319"],
+        ["AU0320-AU0321"],
+        ["none"],
+    ]

@@ -203,8 +203,8 @@ def test_a_listing_that_names_a_file_twice_in_two_parts(tmp_path, monkeypatch, d
         house.archive(name, b"1")
     list_trees = house.hpss.list_trees
 
-    def twice(roots):
-        listing = list_trees(roots)
+    def twice(roots, checkpoint):
+        listing = list_trees(roots, checkpoint)
         first = next(iter(listing.files))
         listing.files.append(replace(first, size=first.size + differs))
         return listing

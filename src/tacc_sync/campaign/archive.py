@@ -1,7 +1,9 @@
 """The simulated archive: drives, cartridges, and sessions that read files into the buffer.
 
 A cartridge is in one drive at most, a drive serves one session at a time. What nobody uses any more is dismounted after
-a time, or as soon as a drive is needed. Times are seconds since the simulation began.
+a time, or as soon as a drive is needed; not so a cartridge for which a request is queued already when a session lets go
+of it. A session that asks for a cartridge from which another one reads more than its last file, or for which a third
+one is queued, is a contention. Times are seconds since the simulation began.
 """
 
 from __future__ import annotations
@@ -33,13 +35,16 @@ class _Ended(Exception):
 
 @dataclass(slots=True, eq=False)
 class Drive:
-    """A drive. `cartridge` "" when it is empty; `free_at`: when the robot has done with it."""
+    """A drive. `cartridge` "" when it is empty; `free_at`: when the robot has done with it; `at_last`: its session
+    reads its last file; `queued`: who is to have the cartridge next."""
 
     number: int
     life: float
     cartridge: str = ""
     at: float = 0.0
     held: bool = False
+    at_last: bool = False
+    queued: SimBell | None = None
     idle_since: float = 0.0
     free_at: float = 0.0
 
@@ -80,8 +85,15 @@ class Library:
             if found is not None and (found is mine or not found.held):
                 if found is not mine and mine is not None:
                     self.give(mine)
-                found.held = True
+                found.held, found.at_last = True, False
                 return found
+            if found is not None and found.at_last and found.queued is None:
+                if mine is not None:
+                    self.give(mine)
+                    mine = None
+                if self._succeed(found):
+                    return found
+                continue
             if found is not None:
                 self.figures.contentions += 1
             elif (back := self._away.get(label, 0.0)) > self.kernel.now:
@@ -109,6 +121,11 @@ class Library:
 
     def give(self, drive: Drive) -> None:
         """A session needs this drive no more."""
+        drive.at_last = False
+        if drive.queued is not None:
+            # It stays held, for whoever is queued.
+            drive.queued.ring()
+            return
         drive.held, drive.idle_since = False, self.kernel.now
         self._call_next()
 
@@ -138,11 +155,31 @@ class Library:
     def empty(self, drive: Drive) -> None:
         """Maintenance has begun: the drive is empty afterwards."""
         self._away.pop(drive.cartridge, None)
-        drive.cartridge, drive.held = "", False
+        self._lose(drive)
         drive.free_at = max(drive.free_at, self.weather.down_until(self.kernel.now))
         self._call_next()
 
     # --- inside
+
+    def _succeed(self, drive: Drive) -> bool:
+        """Wait for the cartridge in a drive until its session lets go of it; False when the drive has lost it."""
+        label, bell = drive.cartridge, SimBell(self.kernel)
+        drive.queued = bell
+        outage = self.weather.next_outage(self.kernel.now)
+        rung = self.kernel.wait(bell, None if outage == float("inf") else outage)
+        has_it = drive.queued is bell
+        if has_it:
+            drive.queued = None
+        if not rung:
+            raise _Ended(AWAY)
+        return has_it and drive.cartridge == label
+
+    def _lose(self, drive: Drive) -> None:
+        """The cartridge is in this drive no more, whoever held it or is queued for it."""
+        drive.cartridge, drive.held, drive.at_last = "", False, False
+        if drive.queued is not None:
+            drive.queued.ring()
+            drive.queued = None
 
     def _call_next(self) -> None:
         if self._waiting:
@@ -152,7 +189,8 @@ class Library:
         now, repair = self.kernel.now, self.weather.repair
         self._repairs.append((now, now + repair))
         self._away[drive.cartridge] = now + 3600.0
-        drive.cartridge, drive.held, drive.free_at = "", False, now + repair
+        self._lose(drive)
+        drive.free_at = now + repair
         drive.life = self.weather.life_of_drive()
         self.kernel.at(now + repair, self._call_next)
 
@@ -187,7 +225,7 @@ class Library:
         try:
             if drive.cartridge:
                 self._unload(drive, kernel.now)
-            drive.held, drive.cartridge, drive.at = True, label, 0.0
+            drive.held, drive.at_last, drive.cartridge, drive.at = True, False, label, 0.0
             if drive.free_at > kernel.now:
                 self.until(drive.free_at)
             self.figures.mounts += 1
@@ -245,6 +283,7 @@ class SimHpss:
         session_name: str,  # noqa: ARG002  for people
         may_go_on: Callable[[], bool] = lambda: True,
         on_fetched: Callable[[int], None] = lambda _index: None,
+        on_last: Callable[[], None] = lambda: None,
     ) -> Session:
         library = self._library
         fetched = [Fetched(None, "")] * len(fetches)
@@ -254,11 +293,12 @@ class SimHpss:
         root = self._buffer.root + "/"
         try:
             library.until(library.kernel.now + self._session_start)
-            for number in self._order(fetches):
+            for place, number in enumerate(self._order(fetches)):
                 fetch = fetches[number]
                 if not may_go_on():
                     raise _Ended(("STOPPED", "stopped by its worker"))
-                error = self._fetch(reader, fetch.hpss_path, fetch.local_path.removeprefix(root))
+                at_last = on_last if place == len(fetches) - 1 else None
+                error = self._fetch(reader, fetch.hpss_path, fetch.local_path.removeprefix(root), at_last)
                 fetched[number] = Fetched(None if error else self._sizes[fetch.hpss_path], error)
                 on_fetched(number)
         except _Ended as ended:
@@ -281,16 +321,18 @@ class SimHpss:
         rate = library.geometries.medium.rate
         return served(library.geometries.of(label), rate, first, outstanding=self._outstanding, at=at)
 
-    def _fetch(self, reader: _Reader, path: str, local: str) -> str:
-        """Read one file; the error that hsi prints, "" when there is none."""
+    def _fetch(self, reader: _Reader, path: str, local: str, at_last: Callable[[], None] | None) -> str:
+        """Read one file; the error that hsi prints, "" when there is none. `at_last` is called when the last part of it
+        is being read."""
         figures, size = self._library.figures, self._sizes[path]
         fails = path not in self._failed and self._library.weather.fails_once(path)
         self._arriving(size)
         done = 0
         try:
-            for extent in self._catalogue.extents[path]:
+            extents = self._catalogue.extents[path]
+            for extent in extents:
                 end = extent.start + (extent.end - extent.start) // 2 if fails else extent.end
-                reader.read(extent.cartridge, extent.start, end)
+                reader.read(extent.cartridge, extent.start, end, at_last if extent is extents[-1] else None)
                 done += end - extent.start
                 if fails:
                     self._failed.add(path)
@@ -312,11 +354,15 @@ class _Reader:
         self._library = library
         self._drive: Drive | None = None
 
-    def read(self, label: str, start: int, end: int) -> None:
-        """Read a part of a cartridge, mounting it where that is needed."""
+    def read(self, label: str, start: int, end: int, at_last: Callable[[], None] | None = None) -> None:
+        """Read a part of a cartridge, mounting it where that is needed. `at_last` is called when it is there, and it is
+        the last part that the session reads."""
         library = self._library
         mine, self._drive = self._drive, None
         drive = self._drive = library.take(label, mine)
+        if at_last is not None:
+            drive.at_last = True
+            at_last()
         geometry = library.geometries.of(label)
         reading = geometry.read(start, end)
         begun, locating = library.kernel.now, geometry.locate(drive.at, start)

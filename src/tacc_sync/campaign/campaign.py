@@ -27,6 +27,7 @@ from tacc_sync.pipeline.finisher import Finisher
 from tacc_sync.pipeline.globus_xfer import GlobusXfer
 from tacc_sync.pipeline.reaper import Reaper
 from tacc_sync.pipeline.retriever import Retriever
+from tacc_sync.pipeline.sessions import Sessions
 from tacc_sync.pipeline.step import Bench, Component, Moved, Step, Waits
 from tacc_sync.pipeline.syncer import Syncer
 from tacc_sync.rules import documents
@@ -34,7 +35,7 @@ from tacc_sync.rules.documents import Request
 from tacc_sync.rules.failing import Streak
 from tacc_sync.rules.faults import Fault
 from tacc_sync.rules.identity import parse_entry
-from tacc_sync.rules.route import FINISHED, HPSS_QUEUE
+from tacc_sync.rules.route import FINISHED, GLOBUS_QUEUE, HPSS_QUEUE
 from tacc_sync.rules.settings import Settings
 from tacc_sync.workspace import layout, ownership
 from tacc_sync.workspace.home import Home
@@ -46,7 +47,16 @@ LONGEST_LOOK = 3600.0
 # After so long without any event nothing will come any more: longer than any maintenance, rest or patience.
 STILL = 30 * 86400.0
 # What a retriever decides on: while nothing of this changes, nor does its decision.
-LOOKED_AT = (HPSS_QUEUE, layout.RESERVATIONS, layout.CARTRIDGES, layout.RESTS, layout.LOANS, layout.HOLD)
+LOOKED_AT = (
+    HPSS_QUEUE,
+    GLOBUS_QUEUE,
+    layout.SLOTS,
+    layout.RESERVATIONS,
+    layout.CARTRIDGES,
+    layout.RESTS,
+    layout.LOANS,
+    layout.HOLD,
+)
 
 
 class Broken(Exception):
@@ -147,6 +157,7 @@ class Campaign:
         )
         self.service = Service(kernel, scene.network, self.weather, self.buffer)
         self.settings = settings_of(scene)
+        self.sessions = Sessions(self.settings.hsi.sessions)
         self.events: dict[str, int] = {}
         self.samples: list[Sample] = []
         self._reserved = self._held = self._arrivals = 0
@@ -182,8 +193,8 @@ class Campaign:
         factories: dict[str, tuple[int, Callable[[Bench], Component]]] = {
             "syncer": (1, lambda bench: Syncer(bench, self.hpss)),
             "retriever": (
-                self.settings.hsi.sessions,
-                lambda bench: Retriever(bench, self.hpss, streak, self.executor),
+                2 * self.settings.hsi.sessions,
+                lambda bench: Retriever(bench, self.hpss, streak, self.executor, self.sessions),
             ),
             "globus_xfer": (1, lambda bench: GlobusXfer(bench, globus, self.executor, EPOCH)),
             "reaper": (1, Reaper),
@@ -271,7 +282,8 @@ class Campaign:
 
     def _looked_at(self) -> object:
         changed = self.disk.changed
-        return self.weather.down_until(self.kernel.now), [changed.get(directory, 0) for directory in LOOKED_AT]
+        looked_at = [changed.get(directory, 0) for directory in LOOKED_AT]
+        return self.weather.down_until(self.kernel.now), self.sessions.changes, looked_at
 
     def _wake(self, component: str) -> None:
         """Let a component look. What one retriever does not find, another one would not find either: so of those that

@@ -82,7 +82,8 @@ def run(
             pulse=_pulse(edges, wanted),
             die=_die,
         )
-        runner = Runner(world, _factories(edges, wanted), {"retriever": edges.settings.hsi.sessions})
+        # Twice as many as sessions: while one reads back what it has brought, another one's session goes on.
+        runner = Runner(world, _factories(edges, wanted), {"retriever": 2 * edges.settings.hsi.sessions})
         _listen(runner)
         around(runner)
         if "finisher" not in wanted or not edges.settings.forecast.every:
@@ -123,16 +124,17 @@ def _factories(edges: Edges, wanted: tuple[str, ...]) -> dict[str, Factory]:
     from tacc_sync.pipeline.globus_xfer import GlobusXfer
     from tacc_sync.pipeline.reaper import Reaper
     from tacc_sync.pipeline.retriever import Retriever
+    from tacc_sync.pipeline.sessions import Sessions
     from tacc_sync.pipeline.syncer import Syncer
     from tacc_sync.rules.failing import Streak
 
-    streak = Streak()
+    streak, sessions = Streak(), Sessions(edges.settings.hsi.sessions)
     executor = hashing.threads(edges.settings.hsi.hashing or len(os.sched_getaffinity(0)))
     vouchers = edges.vouchers
     running_since = edges.clock.now()
     factories: dict[str, Factory] = {
         "syncer": lambda bench: Syncer(bench, edges.hpss, edges.globus if edges.looks_first else None, vouchers),
-        "retriever": lambda bench: Retriever(bench, edges.hpss, streak, executor),
+        "retriever": lambda bench: Retriever(bench, edges.hpss, streak, executor, sessions),
         "globus_xfer": lambda bench: GlobusXfer(bench, edges.globus, executor, running_since),
         "reaper": Reaper,
         "finisher": Finisher,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from tacc_sync.outside.checksums.interface import GIVEN, Voucher
 from tacc_sync.outside.host.spool import Shelves, Spool
@@ -204,10 +205,10 @@ def strange_in(request: Request, refused: Iterable[Refused]) -> list[Strange]:
 
 def units_of(key: str, prepared: Prepared, settings: Settings) -> Iterator[PlannedUnit]:
     """The units of a request with this key, tape by tape, and at last those of what is there already."""
-    for tape in sorted(prepared.tapes.shelves()):
+    for tapes in batches.together(prepared.tapes.shelves()):
         yield from batches.plan_units(
             key,
-            prepared.tapes.on(tape),
+            chain.from_iterable(map(prepared.tapes.on, tapes)),
             unit_bytes=settings.units.bytes,
             unit_files=settings.units.files,
             quota=settings.buffer.quota,

@@ -1,25 +1,31 @@
 """The retriever: takes work from hpss_queue, copies its files with hsi to the transfer buffer, moves it to
 globus_queue.
 
-Guarantee: never two sessions on one cartridge, never more reserved than the quota; a file counts as retrieved on what
-was read back from the buffer, and a file that cannot be had does not hold up the others of its unit."""
+Guarantee: never two sessions on one cartridge, but for one that reads its last file and the next one, which waits for
+it; never more reserved than the quota; a file counts as retrieved on what was read back from the buffer, and a file
+that cannot be had does not hold up the others of its unit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Literal
 
 from tacc_sync.outside.hpss.interface import Fetch, Hpss, Session
 from tacc_sync.pipeline.hashing import AtOnce, Hashing
 from tacc_sync.pipeline.priorities import Priorities
+from tacc_sync.pipeline.sessions import Sessions
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer, out_of_the_way
 from tacc_sync.rules import failing, patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
-from tacc_sync.rules.faults import OperatorFault, WorkFault, WorldFault
+from tacc_sync.rules.faults import Fenced, OperatorFault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, UnitName, parse_unit
+from tacc_sync.rules.route import COMPONENTS
+from tacc_sync.rules.waiting import Waiting
 from tacc_sync.workspace import layout, ownership, queues, transfer_buffer
 from tacc_sync.workspace.disk import Status
+from tacc_sync.workspace.home import holds
 
 # What ended a session without being any file's fault: nothing is counted, the unit waits.
 WORLD_TROUBLE = failing.LOCAL_CODES | frozenset(
@@ -30,16 +36,28 @@ UNKNOWN_TROUBLE = frozenset({"HPSS-HANGING", "HPSS-SESSION-BROKEN", "HSI-CRASHED
 
 
 class Retriever:
-    """One worker that runs one hsi session at a time."""
+    """One worker that runs one hsi session at a time, and reads back what it has brought while others run theirs."""
 
     def __init__(
-        self, bench: Bench, hpss: Hpss, streak: failing.Streak | None = None, executor: Executor | None = None
+        self,
+        bench: Bench,
+        hpss: Hpss,
+        streak: failing.Streak | None = None,
+        executor: Executor | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self._bench = bench
+        # Those of all retrievers of a process, of which there are more than sessions.
+        self._sessions = sessions or Sessions(bench.settings.hsi.sessions)
+        # The marks in cartridges/ that are ours, and the cartridge on which our session takes another one's place.
+        self._marks: set[str] = set()
+        self._relieves = ""
+        # An error has left open which marks there are.
+        self._must_look = False
         # That of all retrievers of a process, so that they share its cores.
         self._executor = executor or AtOnce()
         self._hpss = hpss
-        self._mounted: tuple[str, ...] = ()
+        self._waiting = Waiting()
         self._blocked: tuple[str, float] = ("", 0.0)
         self._priorities = Priorities(bench.disk)
         # That of all retrievers of a process: what goes wrong for each of them is known the sooner.
@@ -47,6 +65,8 @@ class Retriever:
 
     def step(self) -> Step:
         """Choose a unit, recall it, pass it on."""
+        if not self._sessions.is_one_free and not self._sessions.last:
+            return Waits("a session: as many are at work as may be", "looks when one ends")
         waiting = queues.units(self._bench.disk, route.HPSS_QUEUE)
         if not waiting:
             return Waits("work in hpss_queue")
@@ -54,10 +74,16 @@ class Retriever:
         # Nothing is to be written into the place where a buffer was mounted.
         bench = self._bench
         ownership.must_be_ours(bench.disk, bench.buffer, bench.settings.run.also_at, bench.home.clock.sleep)
-        chosen = self._choose()
-        if isinstance(chosen, Waits):
-            return chosen
-        return self._recall(*chosen)
+        try:
+            chosen = self._choose()
+            if isinstance(chosen, Waits):
+                return chosen
+            return self._recall(*chosen)
+        finally:
+            # In memory only: what lies in the workspace is given back by whoever deals with the fault.
+            self._marks.clear()
+            self._must_look = False
+            self._sessions.end(bench.home.name)
 
     # --- choosing ---------------------------------------------------------------------------------------------
 
@@ -67,40 +93,70 @@ class Retriever:
             if not ours:
                 return Waits("the turn to choose", due=home.clock.now() + 1, moving=True)
             rests = queues.rests(disk)
-            waiting = queues.units(disk, route.HPSS_QUEUE)
+            waiting = self._waiting
+            waiting.update(disk.names(route.HPSS_QUEUE))
             # Looked at after the queue: its mark is there before a unit is.
             lent = set(queues.loans(disk))
-            recallable = [unit for unit in waiting if unit.unit not in lent]
+            used = queues.cartridges(disk)
+            # On these the next session may be ready before the last one has ended.
+            last = self._sessions.last - used
+            reserved = queues.reservations(disk)
             chosen = schedule.choose_recall(
-                schedule.order_of_recall(recallable, priority=self._priorities.of, mounted=self._mounted),
+                waiting,
                 now=home.clock.now(),
                 rests=rests,
-                buffer=schedule.Buffer(self._bench.settings.buffer.quota, queues.reservations(disk)),
-                cartridges_in_use=queues.cartridges(disk),
-                cartridges_held=queues.held_cartridges(disk),
+                buffer=schedule.Buffer(self._bench.settings.buffer.quota, reserved, queues.backlog(disk)),
+                drives=schedule.Drives(
+                    in_use=used | (queues.cartridges_at_last_file(disk) - last),
+                    last=last,
+                    mounted=self._sessions.mounted,
+                    stays=not self._bench.settings.hsi.handover,
+                    held=queues.held_cartridges(disk),
+                    sessions=self._sessions.most,
+                    at_work=self._sessions.at_work,
+                ),
+                lent=lent,
+                priority=self._priorities.of,
                 patient_since=self._waited_for_room,
                 overtaking_ends_after=self._bench.settings.run.overtaking,
+                on_its_way=lambda: self._is_anything_on_its_way(set(reserved), waiting),
             )
             # Also while others are chosen: with one that fits always at hand, it would else never begin to wait.
             if chosen.blocked or isinstance(chosen, schedule.Nothing):
                 self._remember_blocked(chosen.blocked)
             if isinstance(chosen, schedule.Nothing):
-                if waiting and not recallable:
+                if waiting.reels and all(unit.unit in lent for unit in waiting):
                     return Waits("units of other requests, which carry the same files", "looks again by itself")
                 return Waits(chosen.waits_for, "looks again by itself", chosen.due)
             unit = chosen.unit
+            self._relieves = self._sessions.begin(home.name, unit.cartridges)
             if chosen.reserve:
                 home.put_new(queues.reservation(unit.unit, chosen.reserve), b"")
             claimed = home.claim(route.HPSS_QUEUE, unit.unit + SUFFIX)
             if claimed is None:
                 return Waits("another worker's move", due=home.clock.now(), moving=True)
             for label in sorted(unit.cartridges):
-                if not home.put_new(f"{layout.CARTRIDGES}/{label}", home.name.encode()):
+                if not self._mark(queues.cartridge(label)):
                     # Cannot be under the turn, unless somebody tampered: let go of everything again.
                     raise WorldFault("CARTRIDGE-IN-USE", f"cartridge {label} is in use after all")
             if unit.unit in rests:
                 end_rest(home, unit.unit)
         return unit, claimed
+
+    def _mark(self, path: str) -> bool:
+        """Make a mark in cartridges/; False when another worker has it."""
+        made = self._bench.home.put_new(path, self._bench.home.name.encode())
+        if made:
+            self._marks.add(path)
+        return made
+
+    def _is_anything_on_its_way(self, reserved: set[str], waiting: Waiting) -> bool:
+        """Will anybody make room in the buffer who does not wait for it himself, nor for the operator?"""
+        disk = self._bench.disk
+        reserved.difference_update(unit.unit for unit in waiting)
+        for component in COMPONENTS if reserved else ():
+            reserved.difference_update(u.unit for u in queues.units(disk, layout.quarantine(component)))
+        return bool(reserved or queues.cartridges(disk) or queues.cartridges_at_last_file(disk))
 
     def _waited_for_room(self, unit: str) -> float:
         blocked, since = self._blocked
@@ -203,13 +259,7 @@ class Retriever:
             for index in wanted
         ]
         bench.report("session_started", component="retriever", unit=work.unit, files=len(fetches))
-        session = self._hpss.get(
-            fetches,
-            session_name=work.unit,
-            may_go_on=lambda: not bench.home.lost,
-            # While the tape goes on. What it counts for is decided when hsi has ended.
-            on_fetched=lambda number: self._begin_to_hash(work, wanted[number], hashing),
-        )
+        session = self._get(work, fetches, lambda number: self._begin_to_hash(work, wanted[number], hashing))
         bench.report(
             "session_ended",
             component="retriever",
@@ -220,17 +270,71 @@ class Retriever:
         )
         return session
 
+    def _get(self, work: Work, fetches: list[Fetch], on_fetched: Callable[[int], None]) -> Session:
+        bench, unit = self._bench, parse_unit(work.unit)
+        assert unit is not None
+        while True:
+            try:
+                return self._hpss.get(
+                    fetches,
+                    session_name=work.unit,
+                    may_go_on=lambda: not bench.home.lost,
+                    # While the tape goes on. What it counts for is decided when hsi has ended.
+                    on_fetched=on_fetched,
+                    on_last=lambda: self._hand_over(unit, len(fetches)),
+                )
+            except WorldFault as fault:
+                label, self._relieves = self._relieves, ""
+                if fault.code != "HPSS-SESSIONS" or not label:
+                    raise
+            # One too many: we begin when the session has ended whose place we take.
+            while not bench.home.lost and label in queues.cartridges_at_last_file(bench.disk):
+                bench.home.clock.sleep(1.0)
+
     def _begin_to_hash(self, work: Work, index: int, hashing: Hashing) -> None:
         file = work.files[index]
         path = transfer_buffer.part_path(self._bench.home.name, work.unit, index)
         hashing.begin(index, path, file.size, self._algorithms(file))
 
+    def _hand_over(self, unit: UnitName, files: int) -> None:
+        """Our session reads its last file: let the next one of this tape log in and wait for it in the archive's queue,
+        so that the cartridge stays in its drive."""
+        if not self._bench.settings.hsi.handover or not unit.cartridges or (len(unit.cartridges) > 1 and files < 2):
+            # Of a file on several cartridges nobody tells us which one is in the drive.
+            return
+        label = unit.cartridges[-1]
+        try:
+            # In this order: whoever is cut off in between keeps others off the cartridge.
+            if self._mark(queues.cartridge_at_last_file(label)):
+                self._unmark(queues.cartridge(label))
+                self._sessions.at_last_file(self._bench.home.name, label)
+                self._bench.wake("retriever")
+        except (OSError, Fenced):
+            # Not worth the session. Which marks are there we see when hsi has ended; and who is fenced finds that out.
+            self._must_look = True
+
+    def _unmark(self, path: str) -> None:
+        # First forgotten: once it is gone it may be another worker's.
+        self._marks.discard(path)
+        self._bench.home.take_away(path)
+
+    def _is_ours(self, path: str) -> bool:
+        try:
+            return holds(self._bench.disk, path, self._bench.home.name.encode())
+        except FileNotFoundError:
+            return False
+
     def _release_cartridges(self, unit: UnitName) -> None:
         # As soon as hsi has ended, before anything is hashed: the next unit of the tape starts while it is still
         # mounted.
-        for label in sorted(unit.cartridges):
-            self._bench.home.take_away(f"{layout.CARTRIDGES}/{label}")
-        self._mounted = unit.cartridges
+        if self._must_look:
+            both = (queues.cartridge, queues.cartridge_at_last_file)
+            paths = {path(label) for label in unit.cartridges for path in both}
+            self._marks = {path for path in paths if self._is_ours(path)}
+            self._must_look = False
+        for path in sorted(self._marks):
+            self._unmark(path)
+        self._sessions.end(self._bench.home.name, "".join(unit.cartridges[-1:]))
         self._bench.wake("retriever")
 
     def _whose(self, work: Work, wanted: list[int], session: Session) -> tuple[str, str] | None:

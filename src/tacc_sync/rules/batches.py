@@ -3,6 +3,9 @@
 Guarantee: the same files in any order give the same units under the same ids; every file is in exactly one unit; a unit
 holds at most the given number of files, and at most the given bytes unless it is a single file. What can never be
 carried (an unspeakable name, a file larger than the whole transfer buffer) is in units of its own, which say why.
+
+A file that runs over the end of a cartridge is in a unit on both of them, together with the file that comes next on the
+second one: so a session ends where the next one of that tape goes on, and can be told to be at its last file.
 """
 
 from __future__ import annotations
@@ -134,9 +137,10 @@ def _settled(there: Sequence[Settled], destination_of: Callable[[str], str]) -> 
 def bytes_of_a_unit(unit_bytes: int, *, quota: int, sessions: int) -> int:
     """How many bytes a unit may have, so that units of many tapes fit into the buffer together.
 
-    Each session fills one while another one of its tape drains; two more are on their way to the destination.
+    Each session fills one, another one of its tape drains, and a third is kept free for what its tape goes on with; the
+    fourth, and two more, are for what the network is given at once.
     """
-    return max(1, min(unit_bytes, quota // (2 * (sessions + 2)))) if quota > 0 else unit_bytes
+    return max(1, min(unit_bytes, quota // (4 * (sessions + 2)))) if quota > 0 else unit_bytes
 
 
 def tape_of(volumes: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
@@ -154,7 +158,7 @@ def plan_units(
     request_key: str, files: Iterable[Candidate], *, unit_bytes: int, unit_files: int, quota: int, sessions: int
 ) -> Iterator[PlannedUnit]:
     """The units of a request's files on any tapes, one by one: tape by tape, those of a tape from its beginning, what
-    other requests carry next, refused ones last. All files of a tape must be given at once."""
+    other requests carry next, refused ones last. All files of a tape must be given at once (see `together`)."""
     most = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions)
     by_volumes: dict[tuple[str, ...], list[Candidate]] = {}
     for file in files:
@@ -167,19 +171,41 @@ def plan_units(
         name, cartridges, too_wide = tape_of(volumes)
         tapes.setdefault(name, _Tape(cartridges)).add(volumes, those, too_wide=too_wide)
     del by_volumes
+    taken: dict[str, int] = {}
     for name in sorted(tapes):
-        tape = tapes.pop(name)
+        tape = tapes[name]
         carried, refused = tape.sort_out(quota, _by_path if name == NO_TAPE else tape.order)
         lent = [file for file in carried if file.lender]
         own = [file for file in carried if not file.lender] if lent else carried
+        own = own[taken.pop(name, 0) :]
         batches: list[tuple[Sequence[Candidate], Why | None, bool]] = []
         batches.extend((batch, None, False) for batch in _cut(own, most, unit_files))
+        # `X-Y` comes before `Y`.
+        onward = _runs_over_to(own) if len(tapes) > 1 else ""
+        if onward in tapes and onward not in taken:
+            batch, next_tape = batches[-1][0], tapes[onward]
+            following = next_tape.sort_out(quota, next_tape.order)[0][:1]
+            size = sum(file.size for file in (*batch, *following))
+            if following and not following[0].lender and size <= most and len(batch) < unit_files:
+                batches[-1] = [*batch, *following], None, False
+                taken[onward] = 1
         batches.extend((batch, None, True) for batch in _cut(lent, most, unit_files))
         for unfit, reason in refused:
             batches.extend((batch, reason, False) for batch in _cut(unfit, most, unit_files))
         for seq, (batch, why, loan) in enumerate(batches):
             size = sum(file.size for file in batch)
             yield PlannedUnit(unit_id(request_key, name, seq, size), tape.cartridges, size, batch, why, loan)
+
+
+def together(tapes: Iterable[str]) -> Iterator[list[str]]:
+    """The names of tapes that are to be planned at once, in order: a tape with those that may run over to it."""
+    names = set(tapes)
+    before: dict[str, list[str]] = {}
+    for name in names:
+        onward = name.rpartition("-")[2]
+        before.setdefault(onward if onward in names else name, []).append(name)
+    for name in sorted(before):
+        yield sorted(before[name])
 
 
 def plan_there(request_key: str, files: Iterable[Settled], unit_files: int) -> Iterator[PlannedUnit]:
@@ -243,6 +269,15 @@ class _Tape:
 
 _by_path = attrgetter("path")
 _by_position = attrgetter("section", "offset", "path")
+
+
+def _runs_over_to(files: Sequence[Candidate]) -> str:
+    """The second of two cartridges on which all of these lie, beginning on the first; "" when they don't."""
+    labels = {tuple(cartridge_label(volume) for volume in volumes) for volumes in {file.volumes for file in files}}
+    if len(labels) != 1:
+        return ""
+    (both,) = labels
+    return both[1] if len(both) == 2 and both[0] < both[1] else ""
 
 
 def _by_place(file: Candidate) -> tuple[str, int, int, str]:

@@ -20,6 +20,10 @@ class Hsi(Section, kw_only=True):
     available: list[str] = []
     # NERSC allows 15 concurrent sessions per user (docs.nersc.gov, archive); other tools of the same user need some.
     sessions: int = 5
+    # The next session of a tape logs in while the last one reads its last file, and waits for the cartridge in HPSS'
+    # queue; so it stays in its drive. For that time there may be up to twice as many sessions; one that is refused
+    # begins when the last one has ended.
+    handover: bool = True
     # A tape may queue for hours; a session in which no byte has moved for so long is ended.
     stall: float = 4 * 3600.0
     # "order": files are asked for one by one, in tape order. "stage": HPSS is asked for many files of a tape at once,

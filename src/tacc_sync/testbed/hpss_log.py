@@ -69,8 +69,26 @@ class SiteLog:
 
     @property
     def contentions(self) -> list[dict[str, Any]]:
-        """Each wait of a session for a cartridge that another one held: `cartridge`, `holder`, `session`."""
-        return self.of("cartridge-contention")
+        """Each wait of a session for a cartridge that another one held, and had more to read from than its last file:
+        `cartridge`, `holder`, `session`."""
+        return [each for each in self.of("cartridge-contention") if not self._is_at_last_file(each)]
+
+    @property
+    def handovers(self) -> list[dict[str, Any]]:
+        """Each wait of a session for a cartridge of which another one read its last file: so it stays in its drive."""
+        return [each for each in self.of("cartridge-contention") if self._is_at_last_file(each)]
+
+    def _is_at_last_file(self, contention: dict[str, Any]) -> bool:
+        """Whether the holder, of all the files that it was asked for, had but one left; one alone is no last one before
+        it has the cartridge, which it had."""
+        asked = done = 0
+        for event in self.events:
+            if event is contention:
+                break
+            if event["session"] == contention["holder"]:
+                asked += event.get("gets", 0) if event["event"] == "asked" else 0
+                done += event["event"] == "get"
+        return asked > 0 and asked - done <= 1
 
     @property
     def shell_escapes(self) -> list[dict[str, Any]]:

@@ -99,7 +99,10 @@ def run_file(session: Session, name: bytes) -> None:
     except OSError as error:
         session.fail(b"*** in: unable to open '%s': %s" % (name, str(error.strerror).encode()), EX_NOINPUT)
         return
-    run_lines(session, iter(content.split(b"\n")), may_echo=True)
+    lines = content.split(b"\n")
+    # By this the log tells whether a session that others wait for is at its last file.
+    session.log("asked", gets=sum(line.split(None, 1)[:1] == [b"get"] for line in lines))
+    run_lines(session, iter(lines), may_echo=True)
 
 
 def run_lines(session: Session, lines: Iterator[bytes], *, may_echo: bool = False) -> None:

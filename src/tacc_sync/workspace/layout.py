@@ -29,6 +29,8 @@ TURN = "turn"
 CLAIMS = "claims"
 RESERVATIONS = "reservations"
 CARTRIDGES = "cartridges"
+# Behind a cartridge's label: the session there reads its last file, and the next one may be ready.
+AT_LAST_FILE = "~last"
 SLOTS = "globus_slots"
 RESTS = "rests"
 # Units whose files are carried by units of other requests.

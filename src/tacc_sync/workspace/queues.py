@@ -15,7 +15,7 @@ from tacc_sync.rules import documents, identity, sanity
 from tacc_sync.rules.documents import BadDocument, Request, Work
 from tacc_sync.rules.identity import SUFFIX, UnitName
 from tacc_sync.rules.liveness import Heartbeat
-from tacc_sync.rules.route import CLAIMABLE, REQUEST_QUEUE
+from tacc_sync.rules.route import CLAIMABLE, GLOBUS_QUEUE, REQUEST_QUEUE
 from tacc_sync.workspace import layout
 from tacc_sync.workspace.disk import NO_DOCUMENT, Disk
 from tacc_sync.workspace.home import HEARTBEAT
@@ -127,13 +127,35 @@ def loans(disk: Disk) -> list[str]:
 
 
 def cartridges(disk: Disk) -> set[str]:
-    """The cartridges in use."""
-    return set(disk.names(layout.CARTRIDGES))
+    """The cartridges in use, but for those of which a session reads only its last file."""
+    return {name for name in disk.names(layout.CARTRIDGES) if not name.endswith(layout.AT_LAST_FILE)}
+
+
+def cartridges_at_last_file(disk: Disk) -> set[str]:
+    """The cartridges from which a session reads its last file."""
+    end = layout.AT_LAST_FILE
+    return {name.removesuffix(end) for name in disk.names(layout.CARTRIDGES) if name.endswith(end)}
+
+
+def cartridge(label: str) -> str:
+    """The path of the mark that a cartridge is in use."""
+    return f"{layout.CARTRIDGES}/{label}"
+
+
+def cartridge_at_last_file(label: str) -> str:
+    """The path of the mark that a session reads its last file from a cartridge."""
+    return f"{layout.CARTRIDGES}/{label}{layout.AT_LAST_FILE}"
 
 
 def slots(disk: Disk) -> list[str]:
     """The units that hold one of the slots for tasks at Globus."""
     return sorted(name for name in disk.names(layout.SLOTS) if identity.parse_unit(name))
+
+
+def backlog(disk: Disk) -> int:
+    """Bytes of the units that wait for one of the slots."""
+    at_work = set(slots(disk))
+    return sum(unit.bytes for unit in units(disk, GLOBUS_QUEUE) if unit.unit not in at_work)
 
 
 def rests(disk: Disk) -> dict[str, float]:

@@ -332,6 +332,7 @@ class Hsi:
         session_name: str,
         may_go_on: Callable[[], bool] = lambda: True,
         on_fetched: Callable[[int], None] = lambda _index: None,
+        on_last: Callable[[], None] = lambda: None,
     ) -> Session:
         """Fetch files in the given order in one session."""
         if len({fetch.local_path for fetch in fetches}) != len(fetches):
@@ -345,14 +346,18 @@ class Hsi:
         answer = GetsAnswer(asked, self._get_flags, self._dialect, self._staging)
         progress = Progress([fetch.local_path for fetch in asked])
         announced = 0
+        is_last_told = False
 
         def why_kill(quiet: float) -> str:
-            nonlocal announced
+            nonlocal announced, is_last_told
             now = self._clock.uptime()
             answer.is_over(progress.look(now))
             while announced < answer.over:
                 on_fetched(speakable[announced])
                 announced += 1
+            if not is_last_told and answer.over >= len(asked) - 1 and (answer.over > 0 or progress.has_bytes()):
+                is_last_told = True
+                on_last()
             if not may_go_on():
                 return STOPPED
             is_stalled = quiet > self._stall_seconds and progress.is_stalled(now, self._stall_seconds)

@@ -46,6 +46,10 @@ class Progress:
         self._moved_at = now
         return False
 
+    def has_bytes(self) -> bool:
+        """Whether anything of the newest file has arrived."""
+        return self._newest >= 0 and bool(_bytes_in(self._paths[self._newest]))
+
     def has_begun(self) -> bool:
         """Whether any file is there."""
         return self._newest >= 0 or any(_bytes_in(path) is not None for path in self._paths)
