@@ -108,9 +108,15 @@ class Library:
                 mine = None
             bell = SimBell(self.kernel)
             self._waiting.append(bell)
+            soon = [d.free_at for d in self.drives if not d.held and d.free_at > self.kernel.now]
+            if soon:
+                # A drive that maintenance has emptied comes back without anybody letting go of it.
+                self.kernel.at(min(soon), bell.ring)
             outage = self.weather.next_outage(self.kernel.now)
-            if not self.kernel.wait(bell, None if outage == float("inf") else outage):
+            rung = self.kernel.wait(bell, None if outage == float("inf") else outage)
+            if bell in self._waiting:
                 self._waiting.remove(bell)
+            if not rung:
                 raise _Ended(AWAY)
 
     def close(self) -> Figures:
