@@ -4,7 +4,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
-SPEC = importlib.util.spec_from_file_location("nightly", Path(__file__).parents[2] / "bench/nightly.py")
+BENCH = Path(__file__).parents[2] / "bench"
+# Where the benchmarks find each other.
+sys.path.append(str(BENCH))
+SPEC = importlib.util.spec_from_file_location("nightly", BENCH / "nightly.py")
 nightly = sys.modules["nightly"] = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(nightly)
 

@@ -14,18 +14,16 @@ from dataclasses import dataclass
 from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.interface import Host
 from tacc_sync.pipeline.step import Bench, Component, Report, Step, Waits, Watcher
+from tacc_sync.pipeline.trouble import hold_where_trying_harms
 from tacc_sync.rules.faults import Fault, Fenced, OperatorFault, WorldFault, of_os_error
 from tacc_sync.rules.liveness import Lease
 from tacc_sync.rules.settings import Settings
-from tacc_sync.workspace import layout, ownership, queues
+from tacc_sync.workspace import ownership, queues
 from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import Home
 from tacc_sync.workspace.recovery import give_back, remove_tree
 
 Factory = Callable[[Bench], Component]
-
-# Trying again by ourselves could do harm (lock an account, ask for a password for ever): the component holds itself.
-HOLDING = frozenset({"HPSS-UNAUTHENTICATED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +82,7 @@ def stand_down(world: World, name: str, home: Home, error: Exception) -> tuple[W
     elif isinstance(error, OperatorFault):
         fault = error
         pause *= 5
-        if error.code in HOLDING:
-            tidy(world, lambda: world.disk.create(f"{layout.HOLD}/{name}", f"{error}\n".encode()))
+        tidy(world, lambda: hold_where_trying_harms(world.disk, name, fault))
     elif isinstance(error, Fault):
         fault = error
     elif isinstance(error, OSError) and (known := of_os_error(error, name)):

@@ -7,6 +7,7 @@ that cannot be had does not hold up the others of its unit."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Literal
@@ -16,7 +17,7 @@ from tacc_sync.pipeline.hashing import AtOnce, Hashing
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.sessions import Sessions
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
-from tacc_sync.pipeline.trouble import cannot_read, end_rest, killer, out_of_the_way
+from tacc_sync.pipeline.trouble import cannot_read, end_rest, hold_where_trying_harms, killer, out_of_the_way
 from tacc_sync.rules import failing, patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
 from tacc_sync.rules.faults import Fenced, OperatorFault, WorkFault, WorldFault
@@ -79,6 +80,11 @@ class Retriever:
             if isinstance(chosen, Waits):
                 return chosen
             return self._recall(*chosen)
+        except OperatorFault as fault:
+            # While our place is still taken: the next worker would try at once what a person has to mend.
+            with contextlib.suppress(OSError):
+                hold_where_trying_harms(bench.disk, "retriever", fault)
+            raise
         finally:
             # In memory only: what lies in the workspace is given back by whoever deals with the fault.
             self._marks.clear()

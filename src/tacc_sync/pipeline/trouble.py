@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Work
 from tacc_sync.rules.faults import Fault, WorkFault
 from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.patience import to_iso
+from tacc_sync.workspace import layout
+from tacc_sync.workspace.disk import Disk
 from tacc_sync.workspace.home import Home
 from tacc_sync.workspace.quarantine import quarantine_unit
 from tacc_sync.workspace.queues import rest, rest_marks
+
+# Trying again by ourselves could do harm (lock an account, ask for a password for ever): the component holds itself.
+HOLDING = frozenset({"HPSS-UNAUTHENTICATED"})
+
+
+def hold_where_trying_harms(disk: Disk, component: str, fault: Fault) -> None:
+    """Hold a component for the operator after such a fault; `OSError` when that cannot be written."""
+    if fault.code in HOLDING:
+        with contextlib.suppress(FileExistsError):
+            disk.create(f"{layout.HOLD}/{component}", f"{fault}\n".encode())
 
 
 def cannot_read(bench: Bench, claimed: str, component: str, error: BadDocument | NewerDocument) -> Step:
