@@ -159,10 +159,12 @@ class Retriever:
     def _is_anything_on_its_way(self, reserved: set[str], waiting: Waiting) -> bool:
         """Will anybody make room in the buffer who does not wait for it himself, nor for the operator?"""
         disk = self._bench.disk
+        if queues.cartridges(disk) or queues.cartridges_at_last_file(disk):
+            return True
         reserved.difference_update(unit.unit for unit in waiting)
         for component in COMPONENTS if reserved else ():
             reserved.difference_update(u.unit for u in queues.units(disk, layout.quarantine(component)))
-        return bool(reserved or queues.cartridges(disk) or queues.cartridges_at_last_file(disk))
+        return bool(reserved)
 
     def _waited_for_room(self, unit: str) -> float:
         blocked, since = self._blocked
