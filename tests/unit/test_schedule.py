@@ -115,7 +115,13 @@ def test_a_tape_that_was_begun_goes_before_a_fresh_one(look):
     if not isinstance(found, Chosen):
         return
     begun = {unit.tape for unit in about["reserved"]}
-    if found.unit.tape not in begun and found.unit.seq == 0 and about["in_use"].isdisjoint(found.unit.cartridges):
+    # What comes first of a request's is taken first: where it does not wait any more, the tape is begun as well.
+    begun |= {
+        unit.tape
+        for unit in units
+        if not any(v.request == unit.request and v.seq == 0 for v in units if v.tape == unit.tape)
+    }
+    if found.unit.tape not in begun and about["in_use"].isdisjoint(found.unit.cartridges):
         held = about["held"] | about["in_use"]
         ready = [u for u in units if u.tape in begun and held.isdisjoint(u.cartridges) and u in about["reserved"]]
         # Those that have their room already need nothing at all.

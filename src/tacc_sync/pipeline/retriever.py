@@ -68,8 +68,8 @@ class Retriever:
         """Choose a unit, recall it, pass it on."""
         if not self._sessions.is_one_free and not self._sessions.last:
             return Waits("a session: as many are at work as may be", "looks when one ends")
-        waiting = queues.units(self._bench.disk, route.HPSS_QUEUE)
-        if not waiting:
+        self._waiting.update(self._bench.disk.names(route.HPSS_QUEUE))
+        if not self._waiting.reels:
             return Waits("work in hpss_queue")
         self._hpss.check_up()
         # Nothing is to be written into the place where a buffer was mounted.

@@ -153,9 +153,10 @@ def choose_recall(
         return look.take(tape, unit, blocked)
     if blocked and not on_its_way():
         # Nobody would ever make more room: one by one, then.
-        for tape, unit in ordered:
-            if look.fits(unit):
-                return look.take(tape, unit, None)
+        for tape, _ in ordered:
+            for unit in look.units_of(tape):
+                if look.fits(unit):
+                    return look.take(tape, unit, None)
     return look.nothing(blocked)
 
 
@@ -178,7 +179,8 @@ class _Look:
         self._held: list[str] = []
         self._too_large = ""
         self._busy = 0
-        self._tapes = self._sort_out(waiting, now, rests, lent, priority)
+        self._waiting, self._rests, self._lent, self._now = waiting, rests, lent, now
+        self._tapes = self._sort_out(priority)
         # By request: what it has of the buffer.
         self._got: dict[str, int] = {}
         for unit, size in buffer.reserved.items():
@@ -189,15 +191,13 @@ class _Look:
         self._connect()
         self._kept = self._room_kept() if buffer.quota else {}
 
-    def _sort_out(
-        self, waiting: Waiting, now: float, rests: Mapping[str, float], lent: AbstractSet[str], priority: _Priority
-    ) -> dict[str, _Tape]:
+    def _sort_out(self, priority: _Priority) -> dict[str, _Tape]:
         tapes: dict[str, _Tape] = {}
         priorities: dict[str, int] = {}
         quota, held = self._buffer.quota, self._drives.held
         # On these some units are to be left out; of all others the first of each request is enough.
-        odd = {unit.split(".", 2)[1] for unit in (*rests, *lent)}
-        for name, reel in waiting.reels.items():
+        odd = {unit.split(".", 2)[1] for unit in (*self._rests, *self._lent)}
+        for name, reel in self._waiting.reels.items():
             if held and not held.isdisjoint(reel.cartridges):
                 label = next(label for label in reel.cartridges if label in held)
                 self._held += [label for _ in reel]
@@ -207,7 +207,7 @@ class _Look:
             if name in odd or (quota and reel.largest > quota):
                 usable = {}
                 for unit in reel:
-                    if self._is_usable(unit, now, rests, lent):
+                    if self._is_usable(unit):
                         usable.setdefault(unit.request, []).append((unit.seq, unit))
                 left = sum(unit.bytes for units in usable.values() for _, unit in units)
             tape: _Tape | None = None
@@ -224,16 +224,20 @@ class _Look:
                 tape.begun |= seq > 0
         return tapes
 
-    def _is_usable(self, unit: UnitName, now: float, rests: Mapping[str, float], lent: AbstractSet[str]) -> bool:
-        if unit.unit in lent:
+    def _is_usable(self, unit: UnitName) -> bool:
+        if unit.unit in self._lent:
             return False
-        if rests.get(unit.unit, 0.0) > now:
-            self._resting.append(rests[unit.unit])
+        if self._rests.get(unit.unit, 0.0) > self._now:
+            self._resting.append(self._rests[unit.unit])
             return False
         if self._buffer.quota and unit.bytes > self._buffer.quota and unit.unit not in self._buffer.reserved:
             self._too_large = self._too_large or unit.unit
             return False
         return True
+
+    def units_of(self, tape: _Tape) -> list[UnitName]:
+        """Those of a tape that could start if there were room, in order."""
+        return [unit for unit in self._waiting.reels[tape.name] if self._is_usable(unit)]
 
     def _connect(self) -> None:
         """Chains, from their ends: a joint goes from a lower label to a higher one, so there is no circle."""
