@@ -216,11 +216,13 @@ def test_a_fresh_tape_does_not_overtake_one_that_is_begun_and_waits_for_room():
 
 
 def test_the_fewer_tapes_are_begun_the_more_waits_for_the_network():
-    waiting = [unit("A1", 0, 10)]
+    waiting = [unit("A1", 0, 10), *(unit("B1", seq, 900) for seq in range(1, 6))]
     about = {"quota": 1000, "sessions": 4, "in_use": {"B1"}}
     assert chosen(waiting, **about, at_work=3, backlog=100)
     assert isinstance(choose(waiting, **about, at_work=3, backlog=200), Nothing)
     assert chosen(waiting, **about, at_work=1, backlog=200)
+    # Near the end there is room for what all drives read more than the network takes.
+    assert chosen(waiting[:5], **about, at_work=3, backlog=200)
     # What is in its drive goes on as long as there is room.
     assert chosen([unit("A1", 3, 10)], **about, last={"A1"}, at_work=3, backlog=900)
 

@@ -188,6 +188,7 @@ class _Look:
             self._got[request] = self._got.get(request, 0) + size
             if tape in self._tapes:
                 self._tapes[tape].begun = True
+        self._left = sum(tape.left for tape in self._tapes.values())
         self._connect()
         self._kept = self._room_kept() if buffer.quota else {}
 
@@ -305,6 +306,9 @@ class _Look:
         once: each would sooner or later have to wait for room, and be dismounted."""
         drives = self._drives
         if not drives.sessions or not drives.at_work:
+            return False
+        if self._left * (drives.sessions - drives.at_work) <= self._free * drives.sessions:
+            # Near the end. Those at work feed the network; what all together read more than it takes has room.
             return False
         most = self._buffer.quota // SHARE_OF_BACKLOG
         return self._buffer.backlog * drives.sessions > most * (drives.sessions - drives.at_work)
