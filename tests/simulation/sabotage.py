@@ -276,7 +276,7 @@ def outcomes(world):
 @named("a bad file before a good one")
 def breaking():
     """The session breaks off at one file, again and again: it alone is counted, not those that were cut off with it."""
-    world = a_world(2, 1)
+    world = a_world(2, 1, quota=300)
     # On a tape with hashes; the file with the smaller section comes first.
     first, second = sorted(world.hpss.files, key=lambda path: world.hpss.files[path].section)
     world.hpss.habits[first] = ["breaks off"] * 100
@@ -1059,7 +1059,7 @@ def chain_before_certificate(patch):
 
 
 BEFORE_FINISHER = ("syncer", "retriever", "globus_xfer", "reaper")
-WITH_BAD_DELIVERY = partial(a_world, 4, 2, fates=("garbage", "fails half-way"))
+WITH_BAD_DELIVERY = partial(a_world, 4, 2, quota=300, fates=("garbage", "fails half-way"))
 WITH_BAD_FILES = partial(a_world, 4, 2, habits=("zeros", "short"))
 BEFORE_RETRIEVER = ("syncer",)
 BEFORE_GLOBUS = ("syncer", "retriever")
