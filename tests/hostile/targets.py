@@ -16,7 +16,7 @@ from tacc_sync.outside.hpss.hsi_gets import GetsAnswer
 from tacc_sync.outside.hpss.hsi_lines import Dialect
 from tacc_sync.outside.hpss.hsi_tree import TreeAnswer
 from tacc_sync.outside.hpss.interface import Fetch
-from tacc_sync.rules import batches, documents, evidence, identity, legacy, patience, progress, sanity, tasks
+from tacc_sync.rules import batches, documents, evidence, identity, legacy, patience, polling, progress, sanity, tasks
 from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Work
 from tacc_sync.rules.faults import OperatorFault, WorldFault
 from tacc_sync.rules.patterns import BadPattern
@@ -191,7 +191,12 @@ def _view(view):
         if isinstance(verdict, tasks.Ended):
             continue
         assert len(getattr(verdict, "waits_for", "")) < 3000
-    tasks.next_poll(NOW - view.requested_at, None, longest=10.0)
+    track, habits = polling.Track(), polling.Habits()
+    for now in (NOW, NOW + 1.0, NOW + 1e6):
+        track.note(view, 5, now)
+        pause = polling.pause(track, habits, 5, now, usual=5.0, begun=view.requested_at)
+        assert polling.SHORTEST <= pause <= polling.FAR * 5.0
+    habits.learn(track, 5, NOW)
 
 
 def _record(record):
