@@ -67,7 +67,7 @@ class Costly(SystemClock):
         return getattr(self.cost, "seconds", 0.0)
 
 
-def looks_of(root, clock, seconds, cost, ring=None):
+def looks_of(root, clock, seconds, cost, ring=None, workers=1):
     """When a component looked that found nothing, in seconds from the first look."""
     looked = []
 
@@ -83,7 +83,7 @@ def looks_of(root, clock, seconds, cost, ring=None):
     settings = Settings()
     settings.run.poll = 0.1
     world = World(disk, None, clock, LinuxHost(), settings, lambda *_, **__: None)
-    runner = Runner(world, {"reaper": lambda _bench: FindsNothing()}, {})
+    runner = Runner(world, {"reaper": lambda _bench: FindsNothing()}, {"reaper": workers})
     if ring is not None:
         threading.Timer(ring, runner.wake, ["reaper"]).start()
     runner.run(seconds=seconds)
@@ -102,3 +102,9 @@ def test_and_yet_who_is_rung_for_looks_at_once(tmp_path):
     looks = looks_of(tmp_path, Costly(), 1.5, 0.1, ring=0.5)
     assert len(looks) == 2
     assert looks[1] < 0.9
+
+
+def test_where_looks_cost_much_the_workers_of_a_component_look_in_turn(tmp_path):
+    looks = looks_of(tmp_path, Costly(), 3.2, 0.1, workers=5)
+    # Each once at first; then one of them each 1.2 seconds.
+    assert 6 <= len(looks) <= 8

@@ -71,6 +71,8 @@ class Runner:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._generation = 0
+        # When somebody of a component has last begun to look unasked.
+        self._looked: dict[str, float] = {}
         self._longest_pause = float("inf")
         # Why nobody may do anything for now: this workspace is not the right one any more, or its buffer not there.
         self._refusal: Fault | None = None
@@ -266,7 +268,19 @@ class Runner:
         pause = max(pause, min(took * rest, FAR * poll))
         if step.due is not None:
             pause = min(pause, max(0.01, step.due - now))
-        world.clock.wait(worker.bell, pause)
+        self._rest(worker, pause, in_turn=poll < pause)
+
+    def _rest(self, worker: Worker, pause: float, *, in_turn: bool) -> None:
+        """Wait to be rung for, or until it is time to look unasked. Where looks cost much the workers of a component
+        look in turn: what one of them does not find, another one would not find either."""
+        clock, left = self._world.clock, pause
+        while not clock.wait(worker.bell, left) and in_turn and not self._stop.is_set():
+            with self._lock:
+                now = clock.uptime()
+                left = self._looked.get(worker.component, now - pause) + pause - now
+                if left <= 0:
+                    self._looked[worker.component] = now
+                    return
 
     def _say(self, worker: Worker, home: Home, step: Waits) -> None:
         if home.doing != ("", step.waits_for):
