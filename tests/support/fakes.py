@@ -123,8 +123,13 @@ class FakeHpss:
     sessions: list[list[str]] = field(default_factory=list)
     in_use: set[str] = field(default_factory=set)
     contention: list[str] = field(default_factory=list)
+    # How often somebody said that its sessions are wanted.
+    pulses: int = 0
     on_get: Callable[[list[str]], None] = lambda _paths: None
     lists_cut_off: bool = False
+
+    def pulse(self):
+        self.pulses += 1
 
     def check_up(self):
         if self.fault:

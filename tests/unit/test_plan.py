@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,22 @@ def test_it_works_while_others_hold_the_turn_and_the_homes(capsys, desk):
         before = snapshot(desk.root)
         desk.cli(capsys, "plan", *WORDS)
         assert snapshot(desk.root) == before
+
+
+def test_a_listing_that_takes_long_is_held_on_to(capsys, desk, monkeypatch):
+    """An hsi of which nobody says that it is wanted ends before long."""
+    fill(desk)
+    list_trees, pulses = desk.hpss.list_trees, []
+
+    def slow(roots, checkpoint=None):
+        pulses.append(desk.hpss.pulses)
+        time.sleep(0.1)
+        return list_trees(roots, checkpoint)
+
+    monkeypatch.setattr("tacc_sync.cli.pulse.PULSE_SECONDS", 0.01)
+    monkeypatch.setattr(desk.hpss, "list_trees", slow)
+    desk.cli(capsys, "plan", *WORDS)
+    assert desk.hpss.pulses > pulses[0]
 
 
 def test_killed_at_any_question_it_leaves_nothing(desk, monkeypatch):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 import msgspec
 
 from tacc_sync.cli.edges import Edges
+from tacc_sync.cli.pulse import pulsed
 from tacc_sync.cli.request_words import user
 from tacc_sync.cli.talk import confirm, pass_edges, say, show
 from tacc_sync.operator.adopt_present import Adoption
@@ -22,7 +19,6 @@ from tacc_sync.rules.differences import KINDS, UNEXPLAINED, Found
 SHOWN = 20
 # They are told one by one only when everything is.
 _PLAIN = frozenset({"delivered", "excluded", "others"})
-PULSE_SECONDS = 30.0
 
 
 @click.command(short_help="List both archives anew, and explain every difference.")
@@ -47,7 +43,7 @@ def audit(edges: Edges, what: str, *, everything: bool, adopt: bool, yes: bool, 
     neighbours = Neighbours(edges.hpss, edges.globus, edges.clock, edges.settings, edges.new_scratch())
     audited = Audit(edges.disk, neighbours)
     adoption = Adoption(neighbours.scratch)
-    with _pulsed(edges):
+    with pulsed(edges):
         for found in audited.compare(what):
             adoption.add(found)
             seen = audited.counts.kinds[found.kind].files
@@ -139,24 +135,3 @@ def _tell(audited: Audit, *, everything: bool) -> None:
 
 def _show_line(document: object) -> None:
     click.echo(msgspec.json.encode(document).decode())
-
-
-@contextmanager
-def _pulsed(edges: Edges) -> Iterator[None]:
-    """Hold on to hsi, which ends when nobody says any more that it is wanted; a listing may take hours."""
-    over = threading.Event()
-    hpss = edges.hpss
-
-    def pulse() -> None:
-        while True:
-            hpss.pulse()
-            if over.wait(PULSE_SECONDS):
-                return
-
-    thread = threading.Thread(target=pulse, name="pulse", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

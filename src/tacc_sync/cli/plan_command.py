@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from tacc_sync.cli.edges import Edges
+from tacc_sync.cli.pulse import pulsed
 from tacc_sync.cli.request_words import Words, describes_requests, submissions
 from tacc_sync.cli.talk import as_json as json_option
 from tacc_sync.cli.talk import pass_edges, say, show, show_json
@@ -124,7 +125,8 @@ def _foresee(edges: Edges, one: Submission) -> tuple[Foreseen, Plan]:
     home = Home(edges.disk, None, edges.clock, edges.host, component="operator")
     bench = Bench(home, edges.settings, lambda _event, /, **_about: None, lambda _component: None)
     globus = edges.globus if edges.looks_first else None
-    foreseen = Foresight(bench, edges.hpss, globus, edges.vouchers).foresee(one.request)
+    with pulsed(edges):
+        foreseen = Foresight(bench, edges.hpss, globus, edges.vouchers).foresee(one.request)
     found = plan_of(one.request, one.key, foreseen.units(), edges.settings, looked=globus is not None)
     found.listed_files, found.strange = foreseen.prepared.listed, foreseen.strange
     return foreseen, found

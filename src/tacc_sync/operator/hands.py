@@ -8,10 +8,10 @@ Fails with `Fenced` and `OSError`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
+from tacc_sync.operator.beside import beside
 from tacc_sync.outside.clock.interface import Clock
 from tacc_sync.outside.host.interface import Host
 from tacc_sync.rules import liveness
@@ -48,32 +48,22 @@ def hands(disk: Disk, clock: Clock, host: Host, buffer: Disk | None = None) -> I
     home.leave()
 
 
-@contextmanager
-def beating(home: Home, lease: Lease, pulse: Callable[[], None] = lambda: None) -> Iterator[None]:
+def beating(home: Home, lease: Lease, pulse: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
     """Beat for a command that takes long, and hold on to its hsi by `pulse`, as long as the beats land; `home.lost`
     when they do not, or when it was fenced."""
-    over = threading.Event()
 
-    def beat() -> None:
-        while True:
-            try:
-                if home.clock.uptime() - home.last_beat >= lease.beat:
-                    home.beat()
-            except Fenced:
-                home.lost = True
-            except OSError:
-                # The disk may come back; until then the last beat grows old.
-                pass
-            home.lost = home.lost or liveness.must_die(home.last_beat, home.clock.uptime(), lease)
-            if not home.lost:
-                pulse()
-            if over.wait(min(lease.beat, PULSE_SECONDS)):
-                return
+    def beat() -> float:
+        try:
+            if home.clock.uptime() - home.last_beat >= lease.beat:
+                home.beat()
+        except Fenced:
+            home.lost = True
+        except OSError:
+            # The disk may come back; until then the last beat grows old.
+            pass
+        home.lost = home.lost or liveness.must_die(home.last_beat, home.clock.uptime(), lease)
+        if not home.lost:
+            pulse()
+        return min(lease.beat, PULSE_SECONDS)
 
-    thread = threading.Thread(target=beat, name="beat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return beside("beat", beat)
