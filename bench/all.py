@@ -44,7 +44,7 @@ PROGRAMS = (
     Program("latency", "latency.py", (), ("--files", "200", "--units", "3"), in_memory=True),
     Program("nightly", "nightly.py", ("--files", "20000"), ("--files", "2000")),
     Program("hashing", "hashing.py", (), ("--files", "4", "--size", "32MB", "--rounds", "1")),
-    Program("campaign", "campaign/run.py", (), ("--quick",)),
+    Program("campaign", "campaign/run.py", ("--sweep", "0.02"), ("--quick",)),
 )
 
 
