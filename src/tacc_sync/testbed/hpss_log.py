@@ -73,11 +73,6 @@ class SiteLog:
         `cartridge`, `holder`, `session`."""
         return [each for each in self.of("cartridge-contention") if not self._is_at_last_file(each)]
 
-    @property
-    def handovers(self) -> list[dict[str, Any]]:
-        """Each wait of a session for a cartridge of which another one read its last file: so it stays in its drive."""
-        return [each for each in self.of("cartridge-contention") if self._is_at_last_file(each)]
-
     def _is_at_last_file(self, contention: dict[str, Any]) -> bool:
         """Whether the holder, of all the files that it was asked for, had but one left; one alone is no last one before
         it has the cartridge, which it had."""
