@@ -8,7 +8,9 @@ import pytest
 from house import DESTINATION, SOURCE, House
 
 from tacc_sync.outside.hpss.interface import Refused
-from tacc_sync.pipeline.step import Moved
+from tacc_sync.pipeline.retriever import Retriever
+from tacc_sync.pipeline.sessions import Sessions
+from tacc_sync.pipeline.step import Moved, Waits
 from tacc_sync.rules.faults import OperatorFault, WorldFault
 from tacc_sync.workspace.recovery import give_back
 
@@ -596,10 +598,48 @@ def test_sessions_that_never_come_about_do_not_make_a_unit_a_killer(house, fault
         home = retriever._bench.home
         give_back(home, home.path, home.name, lambda *_: None)
         house.hpss.in_use.clear()
+        (house.root / "ws/hold/retriever").unlink(missing_ok=True)
     house.hpss.on_get = lambda _paths: None
     assert isinstance(retriever.step(), Moved)
     (work,) = house.documents("globus_queue").values()
     assert work["begun"] == work["ended"] == 1
+
+
+@pytest.mark.parametrize("half_way", [False, True])
+def test_a_lost_login_holds_whoever_waits_for_the_turn_already(house, half_way):
+    fill(house, files=1, tapes=3)
+    house.drop()
+    house.run("syncer")
+    sessions = Sessions(1)
+    first, second = (Retriever(house.bench("retriever"), house.hpss, sessions=sessions) for _ in range(2))
+    real_turn, real_end, seen = second._bench.home.turn, sessions.end, []
+
+    def end(worker, cartridge=""):
+        # Whoever sees a free place sees the hold, whatever it has seen before.
+        seen.append((sessions.at_work, "hold/retriever" in house.tree()))
+        real_end(worker, cartridge)
+
+    def turn():
+        # It has seen no hold, waits for the turn, and meanwhile the first one's session begins and fails.
+        second._bench.home.turn = real_turn
+        with pytest.raises(OperatorFault, match="log in"):
+            first.step()
+        return real_turn()
+
+    def lost(_paths):
+        house.hpss.trouble, house.hpss.trouble_after = ("HPSS-UNAUTHENTICATED", "log in"), 0
+        if not half_way:
+            raise OperatorFault(*house.hpss.trouble)
+
+    house.hpss.on_get, second._bench.home.turn, sessions.end = lost, turn, end
+    step = second.step()
+    assert isinstance(step, Waits)
+    assert "unhold" in step.upcoming
+    assert len(house.hpss.sessions) == 1
+    assert seen[0] == (1, True)
+    assert all(
+        file.get("failures", 0) == 0 for work in house.documents("hpss_queue").values() for file in work["files"]
+    )
 
 
 def test_a_destination_that_the_collection_does_not_show_is_refused_at_once(house):

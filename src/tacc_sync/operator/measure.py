@@ -126,7 +126,7 @@ def _must_not_crowd(disk: Disk) -> None:
 
 
 def _choose(site: Site, paths: Sequence[str], extent: Extent) -> Sample:
-    avoid = _in_use(site.disk) | queues.held_cartridges(site.disk)
+    avoid = _in_use(site.disk) | queues.held_cartridges(site.disk.names(layout.HOLD))
     if paths:
         listing = site.in_order.list_trees(paths)
         where = "below " + " and ".join(paths)

@@ -17,10 +17,17 @@ from tacc_sync.pipeline.hashing import AtOnce, Hashing
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.sessions import Sessions
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
-from tacc_sync.pipeline.trouble import cannot_read, end_rest, hold_where_trying_harms, killer, out_of_the_way
+from tacc_sync.pipeline.trouble import (
+    HOLDING,
+    cannot_read,
+    end_rest,
+    hold_where_trying_harms,
+    killer,
+    out_of_the_way,
+)
 from tacc_sync.rules import failing, patience, retrieval, route, schedule
 from tacc_sync.rules.documents import BadDocument, File, NewerDocument, Why, Work
-from tacc_sync.rules.faults import Fenced, OperatorFault, WorkFault, WorldFault
+from tacc_sync.rules.faults import EX_NOPERM, Fenced, OperatorFault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, UnitName, parse_unit
 from tacc_sync.rules.route import COMPONENTS
 from tacc_sync.rules.waiting import Waiting
@@ -81,15 +88,18 @@ class Retriever:
                 return chosen
             return self._recall(*chosen)
         except OperatorFault as fault:
-            # While our place is still taken: the next worker would try at once what a person has to mend.
-            with contextlib.suppress(OSError):
-                hold_where_trying_harms(bench.disk, "retriever", fault)
+            self._hold(fault)
             raise
         finally:
             # In memory only: what lies in the workspace is given back by whoever deals with the fault.
             self._marks.clear()
             self._must_look = False
             self._sessions.end(bench.home.name)
+
+    def _hold(self, fault: OperatorFault) -> None:
+        """While our place is still taken: else the next worker would try at once what a person has to mend."""
+        with contextlib.suppress(OSError):
+            hold_where_trying_harms(self._bench.disk, "retriever", fault)
 
     # --- choosing ---------------------------------------------------------------------------------------------
 
@@ -103,6 +113,11 @@ class Retriever:
             waiting.update(disk.names(route.HPSS_QUEUE))
             # Looked at after the queue: its mark is there before a unit is.
             lent = set(queues.loans(disk))
+            at_work = self._sessions.at_work
+            # Looked at after the sessions: whoever has to hold us does so before it lets go of its place.
+            held = disk.names(layout.HOLD)
+            if "retriever" in held:
+                return Waits("the operator", "`tacc-sync unhold retriever` lets it go on")
             used = queues.cartridges(disk)
             # On these the next session may be ready before the last one has ended.
             last = self._sessions.last - used
@@ -117,9 +132,9 @@ class Retriever:
                     last=last,
                     mounted=self._sessions.mounted,
                     stays=not self._bench.settings.hsi.handover,
-                    held=queues.held_cartridges(disk),
+                    held=queues.held_cartridges(held),
                     sessions=self._sessions.most,
-                    at_work=self._sessions.at_work,
+                    at_work=at_work,
                 ),
                 lent=lent,
                 priority=self._priorities.of,
@@ -222,6 +237,8 @@ class Retriever:
             hashing = Hashing(bench.buffer, self._executor, lambda: not bench.home.lost)
             try:
                 session = self._session(work, wanted, hashing)
+                if session.trouble is not None:
+                    self._hold(OperatorFault(*session.trouble))
                 self._release_cartridges(unit)
                 trouble = self._whose(work, wanted, session)
                 self._take_over(work, wanted, session, trouble[0] if trouble else "", read_before, hashing)
@@ -502,6 +519,8 @@ class Retriever:
             bench.report("work_moved", component="retriever", unit=work.unit, to=place, retrieved=retrieved)
             bench.wake("globus_xfer" if place == route.GLOBUS_QUEUE else "reaper")
         if world and trouble is not None:
+            if trouble[0] in HOLDING:
+                raise OperatorFault(*trouble, "run hsi by hand, log in, then `tacc-sync unhold retriever`", EX_NOPERM)
             # What does not get better from one minute to the next costs a mount each time.
             longer = 5 * bench.settings.run.stand_down if trouble[0] == "HPSS-FAILING" else None
             raise WorldFault(trouble[0], trouble[1], retry_after=longer)

@@ -197,9 +197,8 @@ def held(disk: Disk) -> dict[str, str]:
     return found
 
 
-def held_cartridges(disk: Disk) -> set[str]:
-    """The labels of the cartridges on hold."""
-    names = disk.names(layout.HOLD)
+def held_cartridges(names: Iterable[str]) -> set[str]:
+    """The labels of the cartridges among what is on hold."""
     return {name.removeprefix(layout.OF_CARTRIDGE) for name in names if name.startswith(layout.OF_CARTRIDGE)}
 
 
