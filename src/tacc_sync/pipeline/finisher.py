@@ -10,7 +10,7 @@ from tacc_sync.pipeline.proofs import Proofs
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import completion
 from tacc_sync.rules.certificate import total
-from tacc_sync.rules.documents import BadDocument, NewerDocument, Request, Result
+from tacc_sync.rules.documents import BadDocument, NewerDocument, Result
 from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.route import COMPONENTS, REQUEST_QUEUE
@@ -23,63 +23,61 @@ class Finisher:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._plans: dict[str, Request] = {}
+        # By request: the entries that its plan wants in finished. It is looked at after each unit, of ten thousand.
+        self._planned: dict[str, frozenset[str]] = {}
 
     def step(self) -> Step:
         """Finish one request, or say which ones are open."""
         keys = queues.requests(self._bench.disk)
-        for gone in set(self._plans).difference(keys):
-            del self._plans[gone]
-        missing_units: list[str] = []
-        newer = 0
+        for gone in set(self._planned).difference(keys):
+            del self._planned[gone]
+        missing = newer = 0
         for key in keys:
-            missing = self._missing(key)
-            if missing is None:
+            missing_here = self._missing(key)
+            if missing_here is None:
                 return Moved(f"quarantined request {key}")
-            if not missing:
+            if not missing_here:
                 finished = self._finish(key)
                 if finished is not None:
                     return finished
                 newer += 1
-            missing_units += missing
+            missing += missing_here
         if not keys:
             return Waits("requests in request_queue")
         if newer:
             return Waits(f"a newer tacc-sync, which wrote units of {newer} requests", "upgrade this host")
-        text = f"{len(missing_units)} units of {len(keys)} requests"
-        if quarantined := self._in_quarantine(missing_units):
+        text = f"{missing} units of {len(keys)} requests"
+        if quarantined := self._in_quarantine():
             return Waits(f"{text}, {quarantined} of them in quarantine", "`tacc-sync quarantine list` shows them")
         return Waits(text)
 
-    def _missing(self, key: str) -> list[str] | None:
+    def _missing(self, key: str) -> int | None:
+        """How many units; None when the request was no request."""
         disk = self._bench.disk
-        if key not in self._plans:
+        if key not in self._planned:
             entry = layout.entry(REQUEST_QUEUE, key)
             try:
                 request = queues.request_of(disk, entry)
-            except FileNotFoundError:
-                return ["?"]
-            except NewerDocument:
-                return ["?"]
+            except (FileNotFoundError, NewerDocument):
+                return 1
             except BadDocument as error:
                 claimed = self._bench.home.claim(REQUEST_QUEUE, key + SUFFIX)
                 if claimed is not None:
                     quarantine_stranger(self._bench.home, claimed, "finisher", error)
                 return None
-            self._plans[key] = request
-        plan = self._plans[key].plan
-        if plan is None:
-            raise AssertionError(key)
+            if request.plan is None:
+                raise AssertionError(key)
+            self._planned[key] = frozenset(unit + SUFFIX for unit in request.plan.units)
         try:
-            finished = {unit.unit for unit in queues.units(disk, layout.finished(key))}
+            finished = disk.names(layout.finished(key))
         except FileNotFoundError:
-            finished = set()
-        return completion.missing_units(plan, finished)
+            finished = []
+        return completion.missing(self._planned[key], finished)
 
-    def _in_quarantine(self, missing: list[str]) -> int:
+    def _in_quarantine(self) -> int:
         disk = self._bench.disk
-        there = {unit.unit for component in COMPONENTS for unit in queues.units(disk, layout.quarantine(component))}
-        return len(there.intersection(missing))
+        there = {name for component in COMPONENTS for name in disk.names(layout.quarantine(component))}
+        return sum(len(planned & there) for planned in self._planned.values()) if there else 0
 
     def _finish(self, key: str) -> Step | None:
         """None when a newer tacc-sync has to do it."""
@@ -113,7 +111,7 @@ class Finisher:
         )
         bench.home.put_document(claimed, request)
         bench.home.move(claimed, f"{layout.finished(key)}/request.json")
-        self._plans.pop(key, None)
+        self._planned.pop(key, None)
         bench.report(
             "request_finished",
             component="finisher",

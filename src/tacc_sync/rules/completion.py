@@ -5,11 +5,11 @@ says of each of its files that it was delivered or given up by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tacc_sync.rules.certificate import VOUCHERS
-from tacc_sync.rules.documents import File, Plan, Work
+from tacc_sync.rules.documents import File, Work
 
 # Nothing is left to do for a file of these outcomes.
 SETTLED = frozenset({"delivered", "abandoned", "proven", "present"})
@@ -19,9 +19,9 @@ THERE = frozenset({"proven", "present"})
 PROVEN = frozenset({"delivered", "proven"})
 
 
-def missing_units(plan: Plan, finished: set[str]) -> list[str]:
-    """The units of the plan that are not among the finished ones."""
-    return [unit for unit in plan.units if unit not in finished]
+def missing(planned: frozenset[str], finished: Iterable[str]) -> int:
+    """How many of the planned entries are not among the finished ones."""
+    return len(planned) - len(planned.intersection(finished))
 
 
 def is_settled(work: Work) -> bool:

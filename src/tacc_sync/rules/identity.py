@@ -97,8 +97,9 @@ def measuring_id(size: int) -> str:
     return unit_id("0" * 12, MEASURING, 0, size)
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def parse_unit(name: str) -> UnitName | None:
-    """Take a unit id apart; None when it is none."""
+    """Take a unit id apart; None when it is none. Directories are listed again and again: it is remembered."""
     match = _UNIT.fullmatch(name)
     if match is None:
         return None
@@ -107,8 +108,7 @@ def parse_unit(name: str) -> UnitName | None:
 
 @functools.lru_cache(maxsize=1 << 16)
 def parse_entry(entry: str) -> UnitName | None:
-    """The unit of a file name in a queue; None when it is no unit's. Queues are listed again and again: what a name
-    says is remembered."""
+    """The unit of a file name in a queue; None when it is no unit's."""
     return parse_unit(entry.removesuffix(SUFFIX)) if entry.endswith(SUFFIX) else None
 
 

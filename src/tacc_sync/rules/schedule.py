@@ -4,17 +4,20 @@ Guarantee: never a unit on a cartridge that is in use; never more reserved than 
 overtake one that is begun and waits for room; a unit that has waited longest for room is not overtaken for ever; when
 nothing is on its way, whatever fits is chosen; whoever is not served is told why.
 
-Tapes are known by the names of their units alone. A file that runs over the end of a cartridge makes a *joint*, units
-whose tape is `X-Y`: it begins on X and goes on on Y. Tapes that joints connect are a *chain*, best read from its head
-on one drive, for then no cartridge is mounted twice. Room goes to the chain with most left, as a drive does: the
-longest one decides when all is done, and each unit makes room by itself, so that nothing is won by finishing tapes."""
+A chain of tapes that joints connect is best read from its head on one drive, for then no cartridge is mounted twice.
+Room goes to the chain with most left, as a drive does: the longest one decides when all is done, and each unit makes
+room by itself, so that nothing is won by finishing tapes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
+from typing import Any
 
+from tacc_sync.rules.chains import Fresh, Tape
 from tacc_sync.rules.identity import UnitName
 from tacc_sync.rules.waiting import Waiting
 
@@ -29,6 +32,8 @@ SHARE_KEPT = 4
 UNITS_A_SESSION = 4
 # When so much waits for the network, only one tape is read.
 SHARE_OF_BACKLOG = 2
+# Of the kinds of tapes that are begun or in a drive, the one that takes its turn with what is fresh.
+_LIKE_FRESH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +100,6 @@ class Drives:
         return not self.sessions or self.at_work < self.sessions
 
 
-@dataclass(slots=True, eq=False)
-class _Tape:
-    """The waiting units of one tape, or of one joint. `rank` orders its units. `begun`: some of it was taken, or its
-    cartridge is in use. `following`: bytes of its chain from here on; `whole`: of all of the chain. `joints` begin on
-    it, `before` end on it."""
-
-    name: str
-    cartridges: tuple[str, ...]
-    next: UnitName | None = None
-    rank: tuple[int, str, int] = (0, "", 0)
-    left: int = 0
-    begun: bool = False
-    following: int = 0
-    whole: int = 0
-    joints: list[_Tape] = field(default_factory=list)
-    before: list[_Tape] = field(default_factory=list)
-
-    @property
-    def is_joint(self) -> bool:
-        return len(self.cartridges) == 2
-
-
 def choose_recall(
     waiting: Waiting,
     *,
@@ -136,24 +119,22 @@ def choose_recall(
     by its key. `patient_since(unit)`: for how many seconds a unit has been seen to wait for room. `on_its_way`: will
     room become free by itself?"""
     look = _Look(waiting, now, rests, lent, buffer, drives, priority)
-    ordered = look.in_order()
     blocked: UnitName | None = None
-    a_begun_one_waits = False
-    for tape, unit in ordered:
+    for tape in look.in_order():
         goes_on = look.goes_on(tape)
-        if a_begun_one_waits and not tape.begun and not goes_on:
-            continue
-        if not look.has_room(tape, unit):
-            blocked = blocked or unit
-            a_begun_one_waits |= tape.begun
+        if not look.has_room(tape):
+            blocked = blocked or tape.next
+            if look.is_begun(tape):
+                # What was begun before comes before what is fresh.
+                look.takes_fresh = False
             continue
         if blocked and not goes_on and patient_since(blocked.unit) > overtaking_ends_after:
             # It has waited long enough: what is freed from now on is kept for it.
             continue
-        return look.take(tape, unit, blocked)
+        return look.take(tape, tape.next, blocked)
     if blocked and not on_its_way():
         # Nobody would ever make more room: one by one, then.
-        for tape, _ in ordered:
+        for tape in look.all_in_order():
             for unit in look.units_of(tape):
                 if look.fits(unit):
                     return look.take(tape, unit, None)
@@ -161,7 +142,7 @@ def choose_recall(
 
 
 class _Look:
-    """Everything that one choice looks at."""
+    """Everything that one choice looks at. `takes_fresh`: may a tape be begun?"""
 
     def __init__(
         self,
@@ -176,54 +157,32 @@ class _Look:
         self._buffer, self._drives, self._free = buffer, drives, buffer.free
         self._ready = dict.fromkeys(drives.last, -1) | {label: at for at, label in enumerate(drives.mounted)}
         self._resting: list[float] = []
-        self._held: list[str] = []
         self._too_large = ""
-        self._busy = 0
         self._waiting, self._rests, self._lent, self._now = waiting, rests, lent, now
-        self._tapes = self._sort_out(priority)
+        self._early: set[str] = set()
+        self.takes_fresh = True
+        # On these some units are to be left out; of all others the first of each request is enough.
+        odd = {unit.split(".", 2)[1] for unit in (*rests, *lent)} & waiting.reels.keys()
+        self._chains = chains = waiting.chains
+        chains.refresh(
+            waiting.reels,
+            waiting.stale,
+            odd=odd,
+            held=drives.held,
+            quota=buffer.quota,
+            is_usable=self._is_usable,
+            priorities={request: priority(request) for request in waiting.requests},
+        )
         # By request: what it has of the buffer.
         self._got: dict[str, int] = {}
+        reserved = set()
         for unit, size in buffer.reserved.items():
             request, tape = unit.split(".", 2)[:2]
             self._got[request] = self._got.get(request, 0) + size
-            if tape in self._tapes:
-                self._tapes[tape].begun = True
-        self._left = sum(tape.left for tape in self._tapes.values())
-        self._connect()
+            reserved.add(tape)
+        self._busy = self._in_use()
+        self._begun = self._begun_ones(reserved)
         self._kept = self._room_kept() if buffer.quota else {}
-
-    def _sort_out(self, priority: _Priority) -> dict[str, _Tape]:
-        tapes: dict[str, _Tape] = {}
-        priorities: dict[str, int] = {}
-        quota, held = self._buffer.quota, self._drives.held
-        # On these some units are to be left out; of all others the first of each request is enough.
-        odd = {unit.split(".", 2)[1] for unit in (*self._rests, *self._lent)}
-        for name, reel in self._waiting.reels.items():
-            if held and not held.isdisjoint(reel.cartridges):
-                label = next(label for label in reel.cartridges if label in held)
-                self._held += [label for _ in reel]
-                continue
-            usable = reel.requests
-            left = reel.bytes
-            if name in odd or (quota and reel.largest > quota):
-                usable = {}
-                for unit in reel:
-                    if self._is_usable(unit):
-                        usable.setdefault(unit.request, []).append((unit.seq, unit))
-                left = sum(unit.bytes for units in usable.values() for _, unit in units)
-            tape: _Tape | None = None
-            for request, units in usable.items():
-                seq, unit = units[0]
-                if request not in priorities:
-                    priorities[request] = priority(request)
-                rank = (-priorities[request], request, seq)
-                if tape is None:
-                    tape = tapes[name] = _Tape(name, reel.cartridges, unit, rank, left)
-                elif rank < tape.rank:
-                    tape.next, tape.rank = unit, rank
-                # What comes first is taken first: some of it was.
-                tape.begun |= seq > 0
-        return tapes
 
     def _is_usable(self, unit: UnitName) -> bool:
         if unit.unit in self._lent:
@@ -232,36 +191,38 @@ class _Look:
             self._resting.append(self._rests[unit.unit])
             return False
         if self._buffer.quota and unit.bytes > self._buffer.quota and unit.unit not in self._buffer.reserved:
-            self._too_large = self._too_large or unit.unit
+            self._too_large = min(filter(None, (self._too_large, unit.unit)))
             return False
         return True
 
-    def units_of(self, tape: _Tape) -> list[UnitName]:
+    def units_of(self, tape: Tape) -> list[UnitName]:
         """Those of a tape that could start if there were room, in order."""
         return [unit for unit in self._waiting.reels[tape.name] if self._is_usable(unit)]
 
-    def _connect(self) -> None:
-        """Chains, from their ends: a joint goes from a lower label to a higher one, so there is no circle."""
-        tapes, using = self._tapes, self._drives.in_use | self._drives.last
-        ordered = sorted(tapes.values(), key=lambda tape: (tape.cartridges[:1], tape.is_joint, tape.name))
-        for tape in reversed(ordered):
-            if tape.is_joint:
-                first, then = tape.cartridges
-                tape.following = tape.left + (tapes[then].following if then in tapes else 0)
-                # Its turn comes when what its first cartridge holds besides is read.
-                tape.begun |= first in using and first not in tapes
-                if first in tapes:
-                    tapes[first].joints.append(tape)
-                if then in tapes:
-                    tapes[then].before.append(tape)
-            else:
-                tape.following = tape.left + max((joint.following for joint in tape.joints), default=0)
-                tape.begun |= not using.isdisjoint(tape.cartridges)
-        for tape in ordered:
-            before = tape.before
-            if tape.is_joint and tape.cartridges[0] in tapes:
-                before = [tapes[tape.cartridges[0]]]
-            tape.whole = max((other.whole for other in before), default=tape.following)
+    def _in_use(self) -> set[str]:
+        """The tapes of which no session may begin."""
+        drives, on = self._drives, self._chains.on
+        found = {tape.name for label in drives.in_use for tape in on(label)}
+        # Where a session reads its last file, the next one may begin there, and not reach it from elsewhere.
+        return found | {tape.name for label in drives.last for tape in on(label) if label in tape.cartridges[1:]}
+
+    def _begun_ones(self, reserved: set[str]) -> dict[str, Tape]:
+        """Those of which some was taken, or whose cartridge is in use."""
+        chains = self._chains
+        found = dict(chains.started)
+        for name in reserved:
+            if name in chains.tapes:
+                found[name] = chains.tapes[name]
+        for label in (*self._drives.in_use, *self._drives.last):
+            for tape in chains.on(label):
+                # A joint's turn comes when what its first cartridge holds besides is read.
+                if not tape.is_joint or (tape.cartridges[0] == label and label not in chains.tapes):
+                    found[tape.name] = tape
+        return found
+
+    def is_begun(self, tape: Tape) -> bool:
+        """Was some of it taken, or is its cartridge in use?"""
+        return tape.name in self._begun
 
     # --- room -------------------------------------------------------------------------------------------------
 
@@ -270,12 +231,10 @@ class _Look:
         from all that are not begun."""
         kept: dict[str, int] = {}
         room, most = 0, self._buffer.quota // SHARE_KEPT
-        begun = [tape for tape in self._tapes.values() if tape.begun]
-        for tape in sorted(begun, key=lambda tape: (tape.rank[0], -tape.following, tape.name)):
+        for tape in sorted(self._begun.values(), key=lambda tape: (tape.rank[0], -tape.following, tape.name)):
             kept[tape.name] = min(room, most)
-            unit = tape.next
-            if unit is not None and unit.unit not in self._buffer.reserved:
-                room += unit.bytes
+            if tape.next.unit not in self._buffer.reserved:
+                room += tape.next.bytes
         kept[""] = min(room, most)
         return kept
 
@@ -283,23 +242,35 @@ class _Look:
         """Is there room for this unit, if nobody else needed any?"""
         return not self._buffer.quota or unit.unit in self._buffer.reserved or unit.bytes <= self._free
 
-    def has_room(self, tape: _Tape, unit: UnitName) -> bool:
-        """May this unit have the room that it needs, others considered?"""
+    def has_room(self, tape: Tape) -> bool:
+        """May its next unit have the room that it needs, others considered?"""
+        unit = tape.next
         if not self._buffer.quota or unit.unit in self._buffer.reserved:
             return True
         needed = unit.bytes
-        if not self._is_roomy(unit):
+        if not self._is_roomy(needed):
             return needed <= self._free
         if tape.cartridges and not (self.goes_on(tape) if self._drives.stays else self._is_handed_over(tape)):
             if self._is_network_fed():
                 return False
             needed = max(needed, min(tape.following, self._buffer.quota // SHARE_TO_OPEN))
-        return needed + self._kept[tape.name if tape.begun else ""] <= self._free
+        return needed + self._kept[tape.name if self.is_begun(tape) else ""] <= self._free
 
-    def _is_roomy(self, unit: UnitName) -> bool:
-        """Is the buffer large enough for more than what is being read, hashed and sent? In a smaller one all room is
-        used at once, whatever that costs in mounts."""
-        return self._buffer.quota >= UNITS_A_SESSION * max(1, self._drives.sessions) * unit.bytes
+    def _has_none_room(self, fresh: Fresh) -> bool:
+        """Is it certain, without looking at each of them, that none of these has room?"""
+        if not self._buffer.quota or fresh.least > self._free:
+            return bool(self._buffer.quota)
+        if fresh.has_no_cartridge or not self._is_roomy(fresh.largest):
+            return False
+        if self._is_network_fed():
+            return True
+        needed = max(fresh.least, min(fresh.least_following, self._buffer.quota // SHARE_TO_OPEN))
+        return needed + self._kept[""] > self._free
+
+    def _is_roomy(self, size: int) -> bool:
+        """Is the buffer large enough for more than what is being read, hashed and sent, in units of such a size? In a
+        smaller one all room is used at once, whatever that costs in mounts."""
+        return self._buffer.quota >= UNITS_A_SESSION * max(1, self._drives.sessions) * size
 
     def _is_network_fed(self) -> bool:
         """Has the network enough to do without one more tape? The more there is, the fewer tapes are to be read at
@@ -307,72 +278,96 @@ class _Look:
         drives = self._drives
         if not drives.sessions or not drives.at_work:
             return False
-        if self._left * (drives.sessions - drives.at_work) <= self._free * drives.sessions:
+        if self._chains.left * (drives.sessions - drives.at_work) <= self._free * drives.sessions:
             # Near the end. Those at work feed the network; what all together read more than it takes has room.
             return False
         most = self._buffer.quota // SHARE_OF_BACKLOG
         return self._buffer.backlog * drives.sessions > most * (drives.sessions - drives.at_work)
 
-    def _is_handed_over(self, tape: _Tape) -> bool:
+    def _is_handed_over(self, tape: Tape) -> bool:
         return self.goes_on(tape) and tape.cartridges[0] in self._drives.last
 
     # --- the order --------------------------------------------------------------------------------------------
 
-    def goes_on(self, tape: _Tape) -> bool:
+    def goes_on(self, tape: Tape) -> bool:
         """Is the cartridge on which it begins in a drive, for us, and nothing else of that to be read before?"""
         if not tape.cartridges or tape.cartridges[0] not in self._ready:
             return False
-        return not tape.is_joint or tape.cartridges[0] not in self._tapes
+        return not tape.is_joint or tape.cartridges[0] not in self._chains.tapes
 
-    def in_order(self) -> list[tuple[_Tape, UnitName]]:
-        """What could start now if there were room, best first."""
-        drives = self._drives
-        could: list[tuple[_Tape, UnitName]] = []
-        for tape in self._tapes.values():
-            if not drives.in_use.isdisjoint(tape.cartridges) or not drives.last.isdisjoint(tape.cartridges[1:]):
-                self._busy += 1
-            elif tape.next is not None and not self._is_too_early(tape, tape.next):
-                could.append((tape, tape.next))
-        # By priority: the least that a request has which could begin a tape.
-        least: dict[int, int] = {}
-        for tape, unit in could:
-            if not tape.begun and not self.goes_on(tape):
-                got = self._got.get(unit.request, 0)
-                least[tape.rank[0]] = min(got, least.get(tape.rank[0], got))
-        could.sort(key=lambda each: self._key(each[0], each[1], least))
-        return could
+    def in_order(self) -> Iterator[Tape]:
+        """What could start now if there were room, best first; of fresh ones, when none of a request's has room, one
+        alone."""
+        return self._ordered(is_short=True)
 
-    def _is_too_early(self, tape: _Tape, unit: UnitName) -> bool:
-        """Would room that is short be kept for it while another session still reads from its cartridge?"""
-        if self._drives.last.isdisjoint(tape.cartridges) or not self._buffer.quota or self._is_roomy(unit):
+    def all_in_order(self) -> Iterator[Tape]:
+        """What could start now if there were room, fresh or not, best first."""
+        self.takes_fresh = True
+        return self._ordered(is_short=False)
+
+    def _ordered(self, *, is_short: bool) -> Iterator[Tape]:
+        chains, known = self._chains, dict(self._begun)
+        for label in self._ready:
+            known.update((tape.name, tape) for tape in chains.on(label) if self.goes_on(tape))
+        by_priority: dict[int, list[Tape]] = {priority: [] for priority, _ in chains.fresh}
+        for tape in known.values():
+            if self._could_start(tape):
+                by_priority.setdefault(tape.rank[0], []).append(tape)
+        for priority in sorted(by_priority):
+            yield from self._of_priority(priority, by_priority[priority], is_short=is_short)
+
+    def _of_priority(self, priority: int, known: list[Tape], *, is_short: bool) -> Iterator[Tape]:
+        fresh = [
+            (self._got.get(request, 0), those)
+            for (rank, request), those in sorted(self._chains.fresh.items(), key=itemgetter(0))
+            if rank == priority
+        ]
+        least: int | None = None
+        if any(tape.is_joint and self.goes_on(tape) for tape in known):
+            least = min((got for got, those in fresh if any(True for _ in self._startable(those))), default=None)
+        keyed = sorted(((self._key(tape, least), tape) for tape in known), key=itemgetter(0))
+        yield from (tape for key, tape in keyed if key[0] < _LIKE_FRESH)
+        last = [(got, 1, self._in_short(those) if is_short else self._startable(those)) for got, those in fresh]
+        last += [(self._got.get(tape.next.request, 0), 0, iter([tape])) for key, tape in keyed if key[0] == _LIKE_FRESH]
+        for _, _, those in sorted(last, key=itemgetter(0, 1)):
+            yield from those
+
+    def _startable(self, fresh: Fresh) -> Iterator[Tape]:
+        for tape in fresh.tapes:
+            if not self.takes_fresh:
+                return
+            if not self.is_begun(tape) and not self.goes_on(tape) and self._could_start(tape):
+                yield tape
+
+    def _in_short(self, fresh: Fresh) -> Iterator[Tape]:
+        return islice(self._startable(fresh), 1 if self._has_none_room(fresh) else None)
+
+    def _could_start(self, tape: Tape) -> bool:
+        if tape.name in self._busy:
             return False
-        self._busy += 1
-        return True
+        if self._drives.last.isdisjoint(tape.cartridges) or not self._buffer.quota or self._is_roomy(tape.next.bytes):
+            return True
+        # Room that is short would be kept for it while another session still reads from its cartridge.
+        self._early.add(tape.name)
+        return False
 
-    def _key(self, tape: _Tape, unit: UnitName, least: Mapping[int, int]) -> tuple[object, ...]:
-        priority, _, seq = tape.rank
-        got = self._got.get(unit.request, 0)
-        goes_on = self.goes_on(tape)
-        if goes_on and not tape.is_joint:
+    def _key(self, tape: Tape, least: int | None) -> tuple[Any, ...]:
+        """Of one that is begun or in a drive. `least`: the least room that a request has which could begin a tape."""
+        got = self._got.get(tape.next.request, 0)
+        if not self.goes_on(tape):
+            return 2, -tape.following, tape.name
+        if not tape.is_joint:
             # In turn, where room is so short that each of them has to wait.
-            turn = -1 if not self._buffer.quota or self._is_roomy(unit) else self._ready[tape.cartridges[0]]
-            return (priority, 0, turn, -tape.following, tape.name, seq)
-        if goes_on and got <= 2 * least.get(priority, got):
+            is_roomy = not self._buffer.quota or self._is_roomy(tape.next.bytes)
+            return 0, -1 if is_roomy else self._ready[tape.cartridges[0]], -tape.following, tape.name
+        if least is None or got <= 2 * least:
             # Its chain goes on, unless another request has waited for a drive.
-            return (priority, 1, -tape.following, tape.name, seq)
-        if tape.begun and not goes_on:
-            return (priority, 2, -tape.following, tape.name, seq)
-        headless, size = 0, tape.following
-        if tape.is_joint and tape.cartridges[0] in self._tapes:
-            # The chain is cut here: best so that both parts are long.
-            headless, size = 1, min(tape.following, tape.whole - tape.following)
-        elif tape.before:
-            headless = 2
-        return (priority, 3, got, not goes_on, headless, -size, tape.name, seq)
+            return 1, -tape.following, tape.name
+        return _LIKE_FRESH, got, *tape.order
 
     # --- the outcome ------------------------------------------------------------------------------------------
 
-    def take(self, tape: _Tape, unit: UnitName, blocked: UnitName | None) -> Chosen | Nothing:
+    def take(self, tape: Tape, unit: UnitName, blocked: UnitName | None) -> Chosen | Nothing:
         """This one, if there is a session for it."""
         overtaken = blocked.unit if blocked else ""
         if not self._drives.is_one_free and self._drives.last.isdisjoint(tape.cartridges):
@@ -381,21 +376,29 @@ class _Look:
 
     def nothing(self, blocked: UnitName | None) -> Nothing:
         """Why there is none."""
-        due, held = min(self._resting, default=None), _also(self._held)
+        due, held = min(self._resting, default=None), _also(self._held())
         if blocked:
             text = (
                 f"room in the transfer buffer: {blocked.unit} needs {blocked.bytes} bytes, "
                 f"{self._free} of {self._buffer.quota} are free, some of that for tapes that are begun"
             )
             return Nothing(text + held, due, blocked.unit)
-        if self._busy:
-            return Nothing(f"a cartridge: {self._busy} tapes wait, all on cartridges in use{held}", due)
+        if busy := len(self._busy | self._early):
+            return Nothing(f"a cartridge: {busy} tapes wait, all on cartridges in use{held}", due)
         if self._too_large:
             text = f"a larger quota: {self._too_large} is larger than the whole transfer buffer"
             return Nothing(f"{text} of {self._buffer.quota} bytes{held}", due)
         if self._resting:
             return Nothing(f"the end of a rest: {len(self._resting)} units rest after a failure{held}", due)
         return Nothing(f"the operator{held}" if held else "work in hpss_queue", due)
+
+    def _held(self) -> list[str]:
+        """For each unit that the operator holds back, one of its cartridges."""
+        held, found = self._drives.held, []
+        for reel in self._waiting.reels.values() if held else ():
+            label = next((label for label in reel.cartridges if label in held), None)
+            found += [label for _ in reel if label is not None]
+        return found
 
 
 def _also(held: list[str]) -> str:

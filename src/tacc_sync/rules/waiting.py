@@ -5,62 +5,40 @@ Guarantee: after `update` it holds exactly the units of the last listing; what i
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Iterable, Iterator
 
+from tacc_sync.rules.chains import Chains
 from tacc_sync.rules.identity import UnitName, parse_entry
-
-
-class Reel:
-    """The waiting units of one tape: by request, in order. `largest`: at least as large as each of them."""
-
-    __slots__ = ("bytes", "cartridges", "largest", "requests")
-
-    def __init__(self, cartridges: tuple[str, ...]) -> None:
-        self.cartridges = cartridges
-        self.requests: dict[str, list[tuple[int, UnitName]]] = {}
-        self.bytes = self.largest = 0
-
-    def __iter__(self) -> Iterator[UnitName]:
-        for units in self.requests.values():
-            for _, unit in units:
-                yield unit
-
-    def add(self, unit: UnitName) -> None:
-        """One more."""
-        insort(self.requests.setdefault(unit.request, []), (unit.seq, unit))
-        self.bytes += unit.bytes
-        self.largest = max(self.largest, unit.bytes)
-
-    def remove(self, unit: UnitName) -> None:
-        """One less."""
-        units = self.requests[unit.request]
-        units.remove((unit.seq, unit))
-        if not units:
-            del self.requests[unit.request]
-        self.bytes -= unit.bytes
+from tacc_sync.rules.reel import Reel
 
 
 class Waiting:
-    """All of them."""
+    """All of them: `reels` by the names of their tapes, `requests` with how many units each has. `chains`: what they
+    are to a choice; `stale`: the names of reels that have changed since that was looked at."""
 
     def __init__(self, units: Iterable[UnitName] = ()) -> None:
         self.reels: dict[str, Reel] = {}
+        self.requests: dict[str, int] = {}
+        self.stale: set[str] = set()
+        self.chains = Chains()
+        self._listed: list[str] = []
         self._entries: set[str] = set()
         for unit in units:
             self._add(unit)
 
     def update(self, entries: Iterable[str]) -> None:
         """The queue's entries are these now."""
-        now = set(entries)
-        gone, come = self._entries - now, now - self._entries
-        self._entries = now
+        listed = list(entries)
+        if listed == self._listed:
+            # Of ten thousand names, much the most frequent case: looked at again, and nothing has changed.
+            return
+        before, now = self._entries, set(listed)
+        self._listed, self._entries = listed, now
+        gone = before - now
+        come = now - before if len(now) > len(before) - len(gone) else set()
         for unit in map(parse_entry, gone):
             if unit is not None:
-                reel = self.reels[unit.tape]
-                reel.remove(unit)
-                if not reel.requests:
-                    del self.reels[unit.tape]
+                self._remove(unit)
         for unit in map(parse_entry, come):
             if unit is not None:
                 self._add(unit)
@@ -73,3 +51,15 @@ class Waiting:
         if unit.tape not in self.reels:
             self.reels[unit.tape] = Reel(unit.cartridges)
         self.reels[unit.tape].add(unit)
+        self.requests[unit.request] = self.requests.get(unit.request, 0) + 1
+        self.stale.add(unit.tape)
+
+    def _remove(self, unit: UnitName) -> None:
+        reel = self.reels[unit.tape]
+        reel.remove(unit)
+        if not reel.requests:
+            del self.reels[unit.tape]
+        self.requests[unit.request] -= 1
+        if not self.requests[unit.request]:
+            del self.requests[unit.request]
+        self.stale.add(unit.tape)
