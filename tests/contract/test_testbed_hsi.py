@@ -661,11 +661,15 @@ def test_in_maintenance_hsi_sleeps_until_it_is_over(site: Site) -> None:
 
 
 def test_a_running_batch_sleeps_too_when_maintenance_begins(site: Site) -> None:
-    set_faults(site.root, [{"match": {"command": "get"}, "what": "sleep", "seconds": 0.5}])
     one = TOP + b"/run1/f01.dat"
-    process = site.start("-P", "in", site.lines(b"get a : " + one, b"get b : " + one))
-    until(lambda: read_log(site.root).sessions)
-    set_flag(site.root, "maintenance", is_raised=True)
+    rest = site.work / "rest.in"
+    os.mkfifo(rest)
+    process = site.start("-P", "in", site.lines(b"get a : " + one, b"in rest.in"))
+    until(lambda: read_log(site.root).gets)
+    # Opened by both ends at once: it has its first file, and waits for us to say what the second one is.
+    with rest.open("wb") as lines:
+        set_flag(site.root, "maintenance", is_raised=True)
+        lines.write(b"get b : " + one + b"\n")
     until(lambda: read_log(site.root).of("sleeping"))
     assert (site.work / "a").exists()
     assert not (site.work / "b").exists()
