@@ -33,6 +33,11 @@ def told(search, tried, started, *, violations=0, note=""):
             log.write(text + "\n")
 
 
+def note_of(tally):
+    between = f", {tally.between_sessions} between two sessions" if tally.between_sessions else ""
+    return f"{tally.boundaries} boundaries{between}, {tally.calls} calls"
+
+
 @contextmanager
 def searching(search):
     """Fails the test by what a search finds; yields a list for the search's tally."""
@@ -44,4 +49,4 @@ def searching(search):
         told(search, sum(tally.tried for tally in tallies), started, violations=1)
         pytest.fail(f"{search}: {found}", pytrace=False)
     (tally,) = tallies
-    told(search, tally.tried, started, note=f"{tally.boundaries} boundaries, {tally.calls} calls")
+    told(search, tally.tried, started, note=note_of(tally))

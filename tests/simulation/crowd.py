@@ -42,6 +42,7 @@ FAULTS = (
     "a file vanishes",
     "a file grows",
     "login expired",
+    "HPSS login lost",
     "429",
     "pending",
     "consent",
@@ -54,7 +55,19 @@ FAULTS = (
     "submit",
 )
 # "stubborn": so often that the attempts are used up, and those after a release too.
-HABITS = ("error", "nothing", "breaks", "breaks off", "hangs", "short", "zeros", "silent", "wrong", "stubborn")
+HABITS = (
+    "error",
+    "nothing",
+    "breaks",
+    "breaks off",
+    "hangs",
+    "short",
+    "zeros",
+    "silent",
+    "wrong",
+    "stubborn",
+    "login lost",
+)
 # What only the archive's own hash tells.
 NEED_A_HASH = ("silent", "wrong")
 FATES = (
@@ -72,6 +85,8 @@ FATES = (
     "history deleted",
 )
 SPOILING = ("a file vanishes", "a file grows")
+# With these nobody can promise that it is noted at once that a component is on hold.
+HINDERING = ("disk full", "I/O error", "lost reply", "ambiguous error")
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,10 @@ class Case:
     tapes: int = 2
     requests: int = 1
     twins: bool = False
-    quota: int = 150
+    quota: int = 400
+    sessions: int = 1
+    handover: bool = True
+    limit: int = 0
     tasks: int = 3
     queued: int = 0
     skew: int = 0
@@ -114,6 +132,7 @@ class Thread:
     process: object
     greenlet: object
     wake: float = 0.0
+    component: str = ""
 
 
 @dataclass(eq=False)
@@ -167,9 +186,9 @@ class Crowd:
         world = self.world
         process = world.start(host)
         hands = Hands(world, process)
-        for main in (self._recover, self._pulse, *([self._work] * len(COMPONENTS))):
-            name = COMPONENTS[len([t for t in self.threads if t.process is process]) - 2] if main == self._work else ""
-            thread = Thread(process, None, world.time)
+        workers = [name for name in COMPONENTS for _ in range(hands.copies(name))]
+        for main, name in ((self._recover, ""), (self._pulse, ""), *((self._work, name) for name in workers)):
+            thread = Thread(process, None, world.time, name)
             thread.greenlet = greenlet(lambda main=main, name=name: self._guard(main, hands, process, name))
             self.threads.append(thread)
 
@@ -235,12 +254,17 @@ class Crowd:
                 process.pulse = self.world.time
             hands.clock.sleep(section.beat)
 
+    def _wake(self, process, component):
+        for thread in self.threads:
+            if thread.process is process and thread.component == component == "retriever":
+                thread.wake = min(thread.wake, self.world.time)
+
     def _work(self, hands, process, name):
         while True:
             home = None
             try:
                 home = self._home(hands, process, name)
-                component = hands.component(name, home)
+                component = hands.component(name, home, lambda name: self._wake(process, name))
                 while True:
                     step, fault = attempt(hands.edges, name, component, home)
                     if isinstance(step, Moved):
@@ -339,6 +363,8 @@ class Crowd:
                 world.hpss.since.setdefault(path, None if fault == "a file vanishes" else grown)
             case "login expired":
                 world.globus.login_until = world.time + 3000
+            case "HPSS login lost":
+                world.hpss.login_lost = True
             case "429" | "pending" | "consent" | "identical":
                 world.globus.refusals.append(fault)
             case "hold" | "unhold" | "release" | "abandon" | "fence" | "submit":
@@ -351,7 +377,10 @@ class Crowd:
 
 def make(case):
     files = make_files(case.files, case.tapes, case.seed)
-    world = World(files, small_settings(quota=case.quota, tasks=case.tasks, queued=case.queued))
+    changes = {"quota": case.quota, "sessions": case.sessions, "handover": case.handover}
+    world = World(files, small_settings(tasks=case.tasks, queued=case.queued, **changes))
+    world.hpss.limit = case.limit
+    world.can_hold = not any(fault in HINDERING for _, fault in case.faults)
     world.globus.at_once = max(case.tasks, 1)
     world.checker = check
     world.hosts["b"].offset = float(case.skew)
@@ -402,6 +431,8 @@ def live(case):
 
 def heal(world):
     world.hpss.away_until = world.hpss.full_until = 0.0
+    for habits in world.hpss.habits.values():
+        habits[:] = [habit for habit in habits if habit != "login lost"]
     world.hpss.lists_cut_off = 0
     world.globus.away_until = world.globus.login_until = 0.0
     world.globus.refusals.clear()

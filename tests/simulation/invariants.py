@@ -224,17 +224,24 @@ def _outside(world):
     if strange:
         broken(8, f"in the workspace: {strange}")
     users: dict[str, list] = {}
+    at_work: dict[int, list] = {}
     marks = world.ws.root.entries["cartridges"].entries.keys()
     for session in world.hpss.sessions:
         if session.alive:
+            at_work.setdefault(session.process.pid, []).append(session)
             for label in session.cartridges:
                 users.setdefault(label, []).append(session)
                 if label not in marks and not (session.is_at_last_file and f"{label}~last" in marks):
                     broken(9, f"a session uses {label}, and nothing keeps others from it")
     for label, sessions in users.items():
         # The next one may be ready while the last one reads its last file.
-        if len(sessions) > 2 or sum(not session.is_at_last_file for session in sessions) > 1:
-            broken(9, f"two sessions use {label}")
+        if len(sessions) > 1 + world.hands_over or sum(not session.is_at_last_file for session in sessions) > 1:
+            broken(9, f"{len(sessions)} sessions use {label}")
+    for sessions in at_work.values():
+        # Those whose place another one has taken are at their last file.
+        most, reading = world.sessions_at_once, [session for session in sessions if not session.is_at_last_file]
+        if len(reading) > most or len(sessions) > (1 + world.hands_over) * most:
+            broken("11 (sessions)", f"{len(sessions)} of one process are at work: {[s.unit for s in sessions]}")
     live = [task for task in world.globus.live() if task.fate != FOREIGN]
     if len(live) > world.tasks_at_once:
         broken("11 (three tasks)", f"{len(live)} tasks are at work or queued: {[t.order.label for t in live]}")

@@ -8,7 +8,7 @@ hold without that, but for the session of hsi.
 
 from __future__ import annotations
 
-from crew import Hands, Solo
+from crew import Hands, Shift, Solo
 from greenlet import getcurrent, greenlet
 from searches import DELIVERED, Found, Tally, a_world, conclude, explain
 from world import Killed, Violation
@@ -29,7 +29,7 @@ def _at_once(world, components, reached):
     for _ in range(200):
         solo.enter()
         for name in components:
-            solo.cycle_of(name)
+            solo.steps_of(name)
             if reached(world):
                 solo.leave()
                 return world
@@ -89,37 +89,68 @@ def beginnings(**changes):
 
 
 class Sleeper:
-    """Z: one worker, in a greenlet of its own."""
+    """Z: one worker, in a greenlet of its own; or several of one process, which take over from one another (`workers`). With
+    a `partner`, it is of that one's process."""
 
-    def __init__(self, world, component, moves=1):
-        self.world, self.component, self.moves = world, component, moves
-        self.process = world.start("a")
-        self.hands = Hands(world, self.process)
-        self.home = self.hands.home(component)
-        self.home.enter()
+    def __init__(self, world, component, moves=1, workers=1, partner=None):
+        self.world, self.component, self.moves, self.partner = world, component, moves, partner
+        self.process = partner.process if partner else world.start("a")
+        self.hands = partner.hands if partner else Hands(world, self.process)
+        self.homes = []
+        for _ in range(workers):
+            home = self.hands.home(component)
+            home.enter()
+            self.homes.append(home)
+        self.home = self.homes[0]
         self.left = 0
         self.steps = 0
-        self.greenlet = greenlet(self._run)
+        self.greenlet = self.at = greenlet(self._run)
+        self.outside = None
+        if partner:
+            partner.partner = self
 
     def _run(self):
-        edges, home = self.hands.edges, self.home
-        work = self.hands.component(self.component, home)
         try:
-            moves = 0
-            for _ in range(8):
-                step, _ = attempt(edges, self.component, work, home)
-                moves += isinstance(step, Moved)
-                if not isinstance(step, Moved) or moves >= self.moves:
-                    break
-            tidy(edges, home.leave)
+            works = [self.hands.component(self.component, home, self._wake) for home in self.homes]
+            steps = [lambda one=one: self._work(*one) for one in zip(works, self.homes, strict=True)]
+            if len(steps) > 1:
+                Shift(self.world, self.process, steps).run()
+            else:
+                steps[0]()
+            for home in self.homes:
+                if not home.lost:
+                    tidy(self.hands.edges, home.leave)
         except (Fenced, Killed):
             pass
-        self.world.end(self.process)
+        if self.partner is None or self.partner.greenlet.dead:
+            self.world.end(self.process)
+
+    def _work(self, work, home):
+        moves = 0
+        for _ in range(8):
+            try:
+                step, _ = attempt(self.hands.edges, self.component, work, home)
+            except Fenced:
+                home.lost = True
+                break
+            moves += isinstance(step, Moved)
+            if not isinstance(step, Moved) or moves >= self.moves:
+                break
+
+    def _wake(self, component):
+        if component == self.component and self.process.shift is not None:
+            self.process.shift.ring()
+
+    def is_at_work(self, process):
+        """Is it we who are at one of our steps?"""
+        return process is self.process and (self.partner is None or getcurrent() is self.greenlet)
 
     def hook(self, process, kind, path):
-        if process is self.process:
+        if self.is_at_work(process):
             if self.left <= 0:
-                getcurrent().parent.switch()
+                # To whoever let us go on; and here, in one of our workers, it will go on again.
+                self.at = getcurrent()
+                self.outside.switch()
             self.left -= 1
             self.steps += 1
 
@@ -127,14 +158,16 @@ class Sleeper:
         """Run for so many boundaries; False when it has ended."""
         self.left = steps
         if not self.greenlet.dead:
-            self.greenlet.switch()
+            self.outside = self.greenlet.parent = getcurrent()
+            self.at.switch()
         return not self.greenlet.dead
 
     def kill(self, *, leash=True):
         if not self.greenlet.dead:
             self.world.end(self.process, leash=leash)
             if self.greenlet:
-                self.greenlet.throw(Killed)
+                self.greenlet.parent = getcurrent()
+                self.at.throw(Killed)
 
 
 class Harmless(BaseException):
@@ -217,11 +250,11 @@ def fingerprint(world):
     return hash((ws, buffer, dirs, tasks, len(world.globus.destination)))
 
 
-def schedule(base, component, i, j, wake, tally, seen):
+def schedule(base, component, i, j, wake, tally, seen, workers=1):
     """One schedule; (Z reached i, R reached j)."""
     world = base.clone()
     what = f"Z = {component} sleeps at its step {i}, wakes at R's step {j} for {wake if wake < 10**9 else 'all'} steps"
-    sleeper = Sleeper(world, component)
+    sleeper = Sleeper(world, component, workers=workers)
     world.hook = sleeper.hook
     recoverer = None
     reached_j = False
@@ -254,7 +287,7 @@ def schedule(base, component, i, j, wake, tally, seen):
     return True, reached_j
 
 
-def every_pair(base, component, *, wakes=WAKES, stride=1, offset=0, limit=3, first=0, ending=DELIVERED):
+def every_pair(base, component, *, wakes=WAKES, stride=1, offset=0, limit=3, first=0, ending=DELIVERED, workers=1):
     """All i, all j (or every `stride`-th, beginning at a place that moves with i)."""
     tally, seen = Tally(limit, ending=ending), set()
     i = first
@@ -263,7 +296,7 @@ def every_pair(base, component, *, wakes=WAKES, stride=1, offset=0, limit=3, fir
         for wake in wakes:
             j = (i + offset) % stride
             while True:
-                reached_i, reached_j = schedule(base, component, i, j, wake, tally, seen)
+                reached_i, reached_j = schedule(base, component, i, j, wake, tally, seen, workers)
                 if not reached_i:
                     tally.boundaries = max(tally.boundaries, i)
                     return conclude(tally)
@@ -276,12 +309,12 @@ def every_pair(base, component, *, wakes=WAKES, stride=1, offset=0, limit=3, fir
         i += 1
 
 
-def every_late(base, component, *, limit=3, ending=DELIVERED):
+def every_late(base, component, *, limit=3, ending=DELIVERED, workers=1):
     """Z stops at each of its steps, and wakes when the others have long finished everything."""
     tally = Tally(limit, ending=ending)
     for i in range(10**6):
         world = base.clone()
-        sleeper = Sleeper(world, component)
+        sleeper = Sleeper(world, component, workers=workers)
         world.hook = sleeper.hook
         try:
             if not sleeper.go(i):
@@ -313,8 +346,11 @@ def every_late(base, component, *, limit=3, ending=DELIVERED):
     return conclude(tally)
 
 
-def every_two(base, component, other=None, *, stride=1, offset=0, limit=3, moves=2, ending=DELIVERED):
-    """Two living workers: A stops at its step i, B goes on up to its step j, A ends its work, B ends, others run dry."""
+def every_two(
+    base, component, other=None, *, stride=1, offset=0, limit=3, moves=2, ending=DELIVERED, one_process=False
+):
+    """Two living workers, of one process or of two: A stops at its step i, B goes on up to its step j, A ends its work, B
+    ends, others run dry."""
     tally, seen = Tally(limit), set()
     other = other or component
     i = 0
@@ -322,7 +358,8 @@ def every_two(base, component, other=None, *, stride=1, offset=0, limit=3, moves
         j = (i + offset) % stride
         while True:
             world = base.clone()
-            first, second = Sleeper(world, component, moves), Sleeper(world, other, moves)
+            first = Sleeper(world, component, moves)
+            second = Sleeper(world, other, moves, partner=first if one_process else None)
 
             def hook(process, kind, path, first=first, second=second):
                 first.hook(process, kind, path)
@@ -359,3 +396,72 @@ def every_two(base, component, other=None, *, stride=1, offset=0, limit=3, moves
                 break
             j += stride
         i += 1
+
+
+def every_fencing(base, component="retriever", *, stride=1, offset=0, limit=3, ending=DELIVERED):
+    """Of two workers of a process one is fenced by hand at their step i, and drained, after the grace, at their step i + j;
+    the other one lives all the time, and goes on."""
+    tally, seen = Tally(limit), set()
+    i = 0
+    while True:
+        for victim in (0, 1):
+            j = (i + offset) % stride
+            while True:
+                reached_i, reached_j = _fencing(base, component, victim, i, j, tally, seen, ending)
+                if not reached_i:
+                    tally.boundaries = max(tally.boundaries, i)
+                    return conclude(tally)
+                if len(tally.found) >= limit:
+                    raise Found("\n\n".join(tally.found))
+                if not reached_j:
+                    break
+                j += stride
+        i += 1
+
+
+def _fencing(base, component, victim, i, j, tally, seen, ending):
+    world = base.clone()
+    sleeper = Sleeper(world, component, workers=2)
+    world.hook = sleeper.hook
+    reached_j = False
+    try:
+        if not sleeper.go(i):
+            return False, False
+        process = world.start("b")
+        hands = Hands(world, process)
+        warden = hands.home("recovery")
+        warden.enter()
+        recovery = hands.recovery(warden)
+        home = sleeper.homes[victim]
+        recovery.fence(home.name)
+        recovery.round()
+        # Its next beat tells it.
+        home.lost = True
+        reached_j = sleeper.go(j)
+        for _ in range(2):
+            # The other one goes on beating, and what a process has on the wire lands within the grace.
+            sleeper.process.pulse = process.pulse = world.time
+            world.advance(world.time + world.settings.lease.grace / 2 + 1.0)
+        sleeper.process.pulse = world.time
+        for session in world.hpss.sessions:
+            # Long before: it is asked once a second whether it may go on.
+            session.alive &= home.name not in session.fetches[0].local_path
+        recovery.round()
+        tidy(hands.edges, warden.leave)
+        world.end(process)
+        sleeper.go(10**9)
+        world.hook = None
+        tally.tried += 1
+        mark = fingerprint(world)
+        if mark not in seen:
+            ending.reach(world, "c")
+            seen.add(mark)
+    except Violation as violation:
+        what = f"{component} {victim} is fenced at step {i}, and drained {j} steps later"
+        tally.found.append(explain(world, what, violation))
+        world.hook = None
+    finally:
+        world.hook = world.checker = None
+        sleeper.kill()
+        tally.calls += world.count - base.count
+    return True, reached_j

@@ -94,7 +94,7 @@ def two(component, make, ready, **about):
         for _ in range(12):
             solo.enter()
             for name in ready:
-                solo.cycle_of(name)
+                solo.steps_of(name)
         solo.leave()
         ending = Ending(is_done, partial(check_at_rest, quarantine=make is twins))
         return every_two(base, component, limit=1, ending=ending, **{"stride": 3, **about})
@@ -357,8 +357,8 @@ def occupied():
     solo = Solo(world, "a")
     while not world.busy("reaper") and not world.busy("globus"):
         solo.enter()
-        solo.cycle_of("syncer")
-        solo.cycle_of("retriever")
+        solo.steps_of("syncer")
+        solo.steps_of("retriever")
     units = [directory for name, directory in world.buffer.root.entries.items() if unit_of(name) is not None]
     if not any(stranger in directory.entries.values() for directory in units):
         found(world, "it was written over")

@@ -13,6 +13,8 @@ from crew import Solo
 from invariants import check, check_all_delivered
 from world import Killed, Violation, World, make_files, small_settings
 
+from tacc_sync.workspace import layout
+
 
 class Found(BaseException):
     """A search found a way to break a law. (No `Exception`: see `Violation`.)"""
@@ -33,11 +35,13 @@ class Ending:
 
 @dataclass
 class Tally:
-    """What a search has tried. It ends when it has found so many ways to break a law."""
+    """What a search has tried; `between_sessions`: of that, while a session read its last file and the next one of its tape
+    could begin. It ends when it has found so many ways to break a law."""
 
     limit: int = 3
     boundaries: int = 0
     tried: int = 0
+    between_sessions: int = 0
     calls: int = 0
     found: list[str] = field(default_factory=list)
     ending: Ending | None = None
@@ -68,6 +72,11 @@ def is_done(world, requests=1):
     rejected = root["finished"].entries["rejected"].entries
     finished += sum(name.endswith(".json") and not name.endswith(".why.json") for name in rejected)
     return finished >= requests and not root["request_queue"].entries and is_quiet(world)
+
+
+def is_between_sessions(world):
+    """Does one of them read its last file, and hands its cartridge over?"""
+    return any(name.endswith(layout.AT_LAST_FILE) for name in world.ws.directory(layout.CARTRIDGES).entries)
 
 
 def is_quiet(world):
@@ -148,6 +157,7 @@ class Forking:
             copy = world.clone()
             victim = copy.processes[-1]
             self.tally.tried += 1
+            self.tally.between_sessions += is_between_sessions(world)
             future(copy, victim, f"{name} at {where}", self.tally)
 
 

@@ -8,10 +8,11 @@ lies where. Every run is deterministic: the same test prints the same again.
 from __future__ import annotations
 
 import errno
+from functools import partial
 
 import pytest
 from budget import SCALE, searching
-from searches import KILLS, POWER_LOSSES, every_fault, every_fork, every_second_crash
+from searches import KILLS, POWER_LOSSES, a_world, every_fault, every_fork, every_second_crash
 from strikes import GLOBUS, MUTATIONS, NEED_SPACE, READS, Ambiguous, LostReply, NoAnswer, Refused
 
 pytestmark = pytest.mark.timeout(1200)
@@ -36,6 +37,31 @@ def test_at_each_boundary(name):
         tallies.append(every_fork({name: futures[name]}))
     assert tallies[0].boundaries > 1000
     assert tallies[0].tried > 400
+    assert tallies[0].between_sessions > 20
+
+
+def refused():
+    """The next session of a tape is not let in before the last one has ended."""
+    world = a_world(3, 1)
+    world.hpss.limit = 1
+    return world
+
+
+OTHER_WORLDS = {
+    "units of one file": (partial(a_world, 3, 1, quota=150), 40),
+    "the next session is refused": (refused, 10),
+    "no handover": (partial(a_world, 3, 1, handover=False), 0),
+    "two sessions, four retrievers": (partial(a_world, 4, 2, sessions=2, quota=500), 10),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_WORLDS)
+def test_killed_at_each_boundary_of_another_world(name):
+    make, between_sessions = OTHER_WORLDS[name]
+    with searching(f"killed at each boundary, {name}") as tallies:
+        tallies.append(every_fork({"killed": KILLS["killed"]}, make))
+    assert tallies[0].tried > 300
+    assert tallies[0].between_sessions >= between_sessions
 
 
 @pytest.mark.parametrize("name", FAULTS)

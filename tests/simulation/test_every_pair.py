@@ -13,7 +13,7 @@ import os
 
 import pytest
 from budget import SEED, searching
-from pairs import beginnings, every_late, every_pair, every_two
+from pairs import beginnings, every_fencing, every_late, every_pair, every_two
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -50,6 +50,35 @@ def test_sleeper_that_wakes_when_all_is_finished(name):
     with searching(f"sleeper woken at the end: {name}") as tallies:
         tallies.append(every_late(base, component))
     assert tallies[0].tried > 40
+
+
+def test_sleeper_of_two_retrievers_that_take_over_from_one_another():
+    component, base = bases()["retriever"]
+    with searching("pairs of sleeper and recoverer: two retrievers of one process") as tallies:
+        tallies.append(every_pair(base, component, stride=3 * STRIDE, offset=SEED, workers=2))
+    assert tallies[0].tried > 30_000 / STRIDE
+
+
+def test_two_retrievers_that_wake_when_all_is_finished():
+    component, base = bases()["retriever"]
+    with searching("sleeper woken at the end: two retrievers of one process") as tallies:
+        tallies.append(every_late(base, component, workers=2))
+    assert tallies[0].tried > 200
+
+
+def test_two_living_retrievers_of_one_process():
+    """They know of one another: the second one takes the place of the first while that reads its last file."""
+    component, base = bases()["retriever"]
+    with searching("pairs of living workers: retrievers of one process") as tallies:
+        tallies.append(every_two(base, component, stride=max(1, STRIDE // 2), offset=SEED, one_process=True))
+    assert tallies[0].tried > 10_000 / STRIDE
+
+
+def test_one_of_two_retrievers_is_fenced_by_hand():
+    component, base = bases()["retriever"]
+    with searching("one of two retrievers of one process is fenced") as tallies:
+        tallies.append(every_fencing(base, component, stride=2 * STRIDE, offset=SEED))
+    assert tallies[0].tried > 20_000 / STRIDE
 
 
 @pytest.mark.parametrize("name", NAMES)

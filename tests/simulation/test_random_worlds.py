@@ -35,7 +35,10 @@ cases = st.builds(
     tapes=st.integers(1, 3),
     requests=st.sampled_from((1, 1, 2)),
     twins=st.sampled_from((False,) * 9 + (True,)),
-    quota=st.sampled_from((0, 100, 150, 400)),
+    quota=st.sampled_from((0, 100, 400, 600)),
+    sessions=st.sampled_from((1, 1, 2)),
+    handover=st.sampled_from((True, True, False)),
+    limit=st.sampled_from((0, 0, 1, 2)),
     tasks=st.integers(1, 3),
     queued=st.integers(0, 2),
     skew=st.sampled_from((0, 3600, -3600)),
@@ -49,7 +52,7 @@ cases = st.builds(
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_worlds(part):
-    tally = Tally()
+    tally, handed_over = Tally(), []
     started = time.monotonic()
 
     @hypothesis_seed(SEED * PARTS + part)
@@ -64,7 +67,9 @@ def test_random_worlds(part):
     def search(case):
         tally.tried += 1
         try:
-            tally.calls += live(case).count
+            world = live(case)
+            tally.calls += world.count
+            handed_over.append(world.hpss.handed_over)
         except Violation as violation:
             raise AssertionError(f"{violation}") from None
 
@@ -73,5 +78,7 @@ def test_random_worlds(part):
     except Exception:
         told("random worlds", tally.tried, started, violations=1)
         raise
-    told("random worlds", tally.tried, started, note=f"part {part + 1} of {PARTS}, {tally.calls} calls")
+    note = f"part {part + 1} of {PARTS}, {sum(handed_over)} cartridges handed over, {tally.calls} calls"
+    told("random worlds", tally.tried, started, note=note)
     assert tally.tried >= WORLDS // PARTS
+    assert sum(handed_over) > tally.tried // 10

@@ -79,7 +79,8 @@ class HostState:
 
 @dataclass(eq=False)
 class Process:
-    """`pulse`: when its heartbeats last said that it lives, as the leash of its hsi sees it."""
+    """`pulse`: when its heartbeats last said that it lives, as the leash of its hsi sees it. `shift`: its workers that
+    take turns, see crew.py. `refused`: how often its hsi was not let in since somebody has last logged in by hand."""
 
     host: str
     pid: int
@@ -88,6 +89,8 @@ class Process:
     pulse: float = 0.0
     flight: object = None
     greenlet: object = None
+    shift: object = None
+    refused: int = 0
     homes: list = field(default_factory=list)
 
 
@@ -176,11 +179,30 @@ class HsiSession:
         left = len(self.fetches) - len(self.fetched)
         return left == 0 or (left == 1 and bool(self.fetched or self.written))
 
+    def waits_for(self, hpss):
+        """The session that has a cartridge of ours in its drive: the archive serves one after the other."""
+        for other in hpss.sessions:
+            if other is self:
+                return None
+            if other.alive and not other.cartridges.isdisjoint(self.cartridges):
+                return other
+        return None
+
+    def ends_here(self, code, text):
+        """It breaks off, without another word about any of its files."""
+        self.trouble = code, text
+        self.fetched += [Fetched(None, "") for _ in self.fetches[len(self.fetched) :]]
+        return True
+
     def step(self, world):
         """Go on by one step; False when the session has ended."""
         hpss = world.hpss
         if not self.alive:
             return False
+        if (before := self.waits_for(hpss)) is not None:
+            # Which goes on by itself, whether or not its worker looks.
+            before.step(world)
+            return True
         if len(self.fetched) == len(self.fetches):
             self.alive = False
             return False
@@ -199,14 +221,15 @@ class HsiSession:
                 self.fetched.append(Fetched(None, ""))
                 return True
             if habit == "breaks":
-                self.trouble = ("HPSS-AWAY", "the connection broke (simulated)")
-                self.fetched += [Fetched(None, "") for _ in self.fetches[len(self.fetched) :]]
-                return True
+                return self.ends_here("HPSS-AWAY", "the connection broke (simulated)")
             if habit == "breaks off":
                 # Without any word about a file, as when the connection is cut by a firewall.
-                self.trouble = ("HPSS-SESSION-BROKEN", "it ended early (simulated)")
-                self.fetched += [Fetched(None, "") for _ in self.fetches[len(self.fetched) :]]
-                return True
+                return self.ends_here("HPSS-SESSION-BROKEN", "it ended early (simulated)")
+            if habit == "login lost":
+                hpss.login_lost = True
+                # At its last file another one may have its place already, and is to find out by itself.
+                self.process.refused += not self.is_at_last_file
+                return self.ends_here("HPSS-UNAUTHENTICATED", "the login has expired (simulated)")
             path = fetch.local_path.removeprefix(world.buffer_root + "/")
             try:
                 directory, name = world.buffer.parent(path)
@@ -224,9 +247,7 @@ class HsiSession:
             if not self.process.alive:
                 return False
             world.sleep(self.process, HANGING)
-            self.trouble = ("HPSS-HANGING", "no byte had moved (simulated)")
-            self.fetched += [Fetched(None, "") for _ in self.fetches[len(self.fetched) :]]
-            return True
+            return self.ends_here("HPSS-HANGING", "no byte had moved (simulated)")
         if self.written == 0 and len(content) > 1:
             self.written = len(content) // 2
             world.buffer.write(self.node, content[: self.written])
@@ -261,8 +282,13 @@ class HpssState:
         self.lists_cut_off = 0
         # How often hsi has brought a path whole.
         self.recalled: Counter[str] = Counter()
-        # Until then all sessions are taken.
+        # Until then all sessions are taken; and of so many none is let in, 0: of any number.
         self.full_until = 0.0
+        self.limit = 0
+        # A person has to log in again, and then takes us off hold.
+        self.login_lost = False
+        # How many sessions have begun while another one read its last file from their cartridge.
+        self.handed_over = 0
 
     def now(self, path):
         return self.since[path] if path in self.since else self.files.get(path)
@@ -287,8 +313,21 @@ class SimHpss:
         self.world.boundary(self.process, "hpss", what)
         if self.world.time < self.world.hpss.away_until:
             raise WorldFault("HPSS-AWAY", "HPSS is down (simulated)")
-        if what != "check_up" and self.world.time < self.world.hpss.full_until:
+        if what == "check_up":
+            return
+        if self.world.time < self.world.hpss.full_until:
             raise WorldFault("HPSS-SESSIONS", "too many sessions (simulated)")
+        if self.world.hpss.login_lost:
+            if what == "get":
+                self._was_refused()
+            raise OperatorFault("HPSS-UNAUTHENTICATED", "the login has expired (simulated)", "log in")
+
+    def _was_refused(self):
+        # Those that were at work already may find out by themselves; nobody else is to try.
+        world, process = self.world, self.process
+        process.refused += 1
+        if process.refused > world.sessions_at_once and world.can_hold:
+            raise Violation(f"a login that was lost is tried again: {process.refused} times by one process")
 
     def check_up(self):
         self._up("check_up")
@@ -361,9 +400,14 @@ class SimHpss:
         )
         session = HsiSession(session_name, self.process, list(fetches), cartridges)
         world.hpss.sessions = [other for other in world.hpss.sessions if other.alive]
+        if world.hpss.limit and len(world.hpss.sessions) >= world.hpss.limit:
+            raise WorldFault("HPSS-SESSIONS", "too many sessions (simulated)")
+        # Whoever may not go on is stopped within a second too, before hsi has logged in.
+        session.alive = may_go_on()
         world.hpss.sessions.append(session)
+        world.hpss.handed_over += session.alive and session.waits_for(world.hpss) is not None
         world.changed()
-        status, told = 0, False
+        status, told, over = 0, False, 0
         while True:
             # Not a call of ours: hsi goes on by itself, and we wait for its end.
             world.boundary(self.process, "hsi", session_name)
@@ -374,13 +418,13 @@ class SimHpss:
                 session.fetched += [Fetched(None, "") for _ in fetches[len(session.fetched) :]]
                 status = 75
                 break
-            before = len(session.fetched)
             if not session.step(world):
                 break
             world.changed()
-            if len(session.fetched) > before:
-                on_fetched(before)
-            if not told and session.is_at_last_file:
+            while over < len(session.fetched):
+                over += 1
+                on_fetched(over - 1)
+            if not told and session.trouble is None and session.is_at_last_file:
                 told = True
                 on_last()
             world.sleep(self.process, 5.0)
@@ -660,13 +704,15 @@ def small_settings(**changes):
     settings = Settings()
     settings.buffer.path = "/buffer"
     settings.buffer.globus_path = "/buffer"
-    settings.buffer.quota = changes.pop("quota", 150)
+    # Most units have two files.
+    settings.buffer.quota = changes.pop("quota", 400)
     settings.globus.source_collection = "source"
     settings.globus.destination_collection = "destination"
     settings.globus.queued = changes.pop("queued", 0 if "tasks" in changes else settings.globus.queued)
     settings.globus.tasks = changes.pop("tasks", 3)
     settings.globus.poll = 20.0
-    settings.hsi.sessions = 1
+    settings.hsi.sessions = changes.pop("sessions", 1)
+    settings.hsi.handover = changes.pop("handover", True)
     settings.units.files = changes.pop("unit_files", 2)
     settings.patience.at_least = 600.0
     settings.patience.attempts = 4
@@ -685,6 +731,9 @@ class World:
         self.settings = settings or small_settings()
         # What the components are told may be sabotaged; the law is this.
         self.tasks_at_once = self.settings.globus.tasks + self.settings.globus.queued
+        self.sessions_at_once, self.hands_over = self.settings.hsi.sessions, self.settings.hsi.handover
+        # No disk keeps anybody from noting that a component is on hold.
+        self.can_hold = True
         self.time = 0.0
         self.count = 0
         self.most = 10**12
@@ -716,7 +765,7 @@ class World:
         memo: dict = {}
         other.ws, other.buffer = self.ws.clone(), self.buffer.clone(memo)
         other.hosts = {name: replace(host, alive=set(host.alive)) for name, host in self.hosts.items()}
-        processes = {id(p): replace(p, flight=None, greenlet=None, homes=[]) for p in self.processes}
+        processes = {id(p): replace(p, flight=None, greenlet=None, shift=None, homes=[]) for p in self.processes}
         other.processes = list(processes.values())
         other.hpss = copy.copy(self.hpss)
         other.hpss.since = dict(self.hpss.since)
@@ -819,8 +868,9 @@ class World:
 
     def sleep(self, process, seconds):
         self.boundary(process, "sleep", seconds)
-        if self.scheduler is not None:
-            self.scheduler.sleep(process, seconds)
+        scheduler = process.shift or self.scheduler
+        if scheduler is not None:
+            scheduler.sleep(process, seconds)
         else:
             self.advance(self.time + seconds)
 
