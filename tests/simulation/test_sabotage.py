@@ -11,18 +11,20 @@ import time
 import pytest
 from budget import searching, told
 from sabotage import CONTROLS, RULES
+from sabotage_of_handover import CONTROLS as CONTROLS_OF_HANDOVER
+from sabotage_of_handover import RULES as RULES_OF_HANDOVER
 from sabotage_of_lending import RULES as RULES_OF_LENDING
 from searches import Found
 
 pytestmark = pytest.mark.timeout(1200)
-ALL = RULES | RULES_OF_LENDING
+ALL = RULES | RULES_OF_LENDING | RULES_OF_HANDOVER
 
 
 def name_of(search):
     return getattr(search, "name", None) or f"{search.func.__name__}: {', '.join(next(iter(search.args), ''))}"
 
 
-@pytest.mark.parametrize("search", CONTROLS, ids=name_of)
+@pytest.mark.parametrize("search", CONTROLS + CONTROLS_OF_HANDOVER, ids=name_of)
 def test_without_sabotage_nothing_is_found(search):
     with searching(f"control: {name_of(search)}") as tallies:
         tallies.append(search())
