@@ -388,6 +388,41 @@ def test_a_silent_get(hsi, tmp_path):
     assert session.fetched == [Fetched(None, "")] * 3
 
 
+@pytest.mark.parametrize(
+    ("files", "said", "is_told"),
+    [
+        (3, "", True),
+        (1, "", True),
+        (3, "connect: Connection refused", False),
+        (3, "hpss_SetLoginCred: authentication/initialization failed", False),
+    ],
+)
+def test_the_last_file_is_told_of_unless_the_session_is_in_trouble(hsi, tmp_path, files, said, is_told):
+    """Whoever was told would let another session begin, to meet the same."""
+    body = """
+    for line in lines:
+        say(line)
+        answer = put(line, 'x' * 7)
+        say("{said}" or answer)
+    while not os.path.exists("{seen}"):
+        time.sleep(0.01)
+    """.replace("{seen}", str(tmp_path / "seen")).replace("{said}", said)
+    times, looks = [], []
+
+    def may_go_on():
+        looks.append(len(times))
+        if len(looks) > 15:
+            (tmp_path / "seen").touch()
+        return True
+
+    names = ["a", "b", "c"][:files]
+    session = hsi(body, stall_seconds=60).get(
+        fetches(tmp_path, *names), session_name="s", may_go_on=may_go_on, on_last=lambda: times.append(1)
+    )
+    assert times == [1] * is_told
+    assert (session.trouble is None) == is_told
+
+
 def test_a_slow_get_is_not_stalled(hsi, tmp_path):
     body = """
     with open(paths(lines[0])[0], "w", buffering=1) as file:

@@ -355,7 +355,8 @@ class Hsi:
             while announced < answer.over:
                 on_fetched(speakable[announced])
                 announced += 1
-            if not is_last_told and answer.over >= len(asked) - 1 and (answer.over > 0 or progress.has_bytes()):
+            is_at_last = answer.over >= len(asked) - 1 and (answer.over > 0 or progress.has_bytes())
+            if is_at_last and not is_last_told and not answer.troubles:
                 is_last_told = True
                 on_last()
             if not may_go_on():

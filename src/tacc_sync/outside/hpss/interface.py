@@ -171,7 +171,7 @@ class Hpss(Protocol):
         Returns when hsi and all its children have ended. `may_go_on` is asked about once a second; when it says
         False the session is killed. `on_fetched(i)` may be called, from another thread, as soon as fetch i is known
         to be over (at most once each; not promised). `on_last()` may be called, likewise, when the archive is seen to
-        be at the last of the files: the one before it is over, or some of it has arrived. Progress is measured by
-        growth of bytes, not by time in total.
+        be at the last of the files: the one before it is over, or some of it has arrived; but not by a session that
+        is in trouble. Progress is measured by growth of bytes, not by time in total.
         The caller decides what counts as retrieved, from what lies on disk.
         """
