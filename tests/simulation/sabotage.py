@@ -276,7 +276,7 @@ def outcomes(world):
 @named("a bad file before a good one")
 def breaking():
     """The session breaks off at one file, again and again: it alone is counted, not those that were cut off with it."""
-    world = a_world(2, 1, quota=300)
+    world = a_world(2, 1)
     # On a tape with hashes; the file with the smaller section comes first.
     first, second = sorted(world.hpss.files, key=lambda path: world.hpss.files[path].section)
     world.hpss.habits[first] = ["breaks off"] * 100
@@ -1059,7 +1059,7 @@ def chain_before_certificate(patch):
 
 
 BEFORE_FINISHER = ("syncer", "retriever", "globus_xfer", "reaper")
-WITH_BAD_DELIVERY = partial(a_world, 4, 2, quota=300, fates=("garbage", "fails half-way"))
+WITH_BAD_DELIVERY = partial(a_world, 4, 2, fates=("garbage", "fails half-way"))
 WITH_BAD_FILES = partial(a_world, 4, 2, habits=("zeros", "short"))
 BEFORE_RETRIEVER = ("syncer",)
 BEFORE_GLOBUS = ("syncer", "retriever")
@@ -1098,7 +1098,7 @@ RULES = {
     "the part is drained before the claims": (claims_before_part, [bystander("retriever")]),
     "a worker whose part was fenced is fenced": (
         fenced_part_is_no_fence,
-        [pair("retriever", stride=1, wakes=(10**9,), first=78)],
+        [pair("retriever", stride=1, wakes=(10**9,), first=95)],
     ),
     "a unit's directory is made through the part": (directory_made_directly, [late("retriever")]),
     "what lay in the part is gone for good before the unit goes on": (
