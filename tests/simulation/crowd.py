@@ -96,6 +96,7 @@ class Case:
     seed: int = 0
     files: int = 4
     tapes: int = 2
+    joints: int = 0
     requests: int = 1
     twins: bool = False
     quota: int = 400
@@ -376,7 +377,7 @@ class Crowd:
 
 
 def make(case):
-    files = make_files(case.files, case.tapes, case.seed)
+    files = make_files(case.files, case.tapes, case.seed, joints=case.joints if case.tapes > 1 else 0)
     changes = {"quota": case.quota, "sessions": case.sessions, "handover": case.handover}
     world = World(files, small_settings(tasks=case.tasks, queued=case.queued, **changes))
     world.hpss.limit = case.limit

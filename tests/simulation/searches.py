@@ -36,20 +36,22 @@ class Ending:
 @dataclass
 class Tally:
     """What a search has tried; `between_sessions`: of that, while a session read its last file and the next one of its tape
-    could begin. It ends when it has found so many ways to break a law."""
+    could begin; `handed_over`: how often one did, when nothing disturbed it. It ends when it has found so many ways to break
+    a law."""
 
     limit: int = 3
     boundaries: int = 0
     tried: int = 0
     between_sessions: int = 0
+    handed_over: int = 0
     calls: int = 0
     found: list[str] = field(default_factory=list)
     ending: Ending | None = None
 
 
-def a_world(files=5, tapes=2, *, seed=1, habits=(), fates=(), twins=False, drop=True, **changes):
+def a_world(files=5, tapes=2, *, seed=1, joints=0, habits=(), fates=(), twins=False, drop=True, **changes):
     """A request for several units on several tapes."""
-    world = World(make_files(files, tapes, seed), small_settings(**changes))
+    world = World(make_files(files, tapes, seed, joints=joints), small_settings(**changes))
     world.checker = check
     for n, habit in enumerate(habits):
         world.hpss.habits[sorted(world.hpss.files)[n]] = [habit]
@@ -215,6 +217,7 @@ def every_fork(futures, make=a_world, limit=3, done=is_done, finish=check_all_de
         # Without any crash at all.
         raise Found(explain(world, "undisturbed", violation)) from None
     tally.calls += world.count
+    tally.handed_over = world.hpss.handed_over
     return conclude(tally)
 
 

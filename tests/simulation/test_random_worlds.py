@@ -33,6 +33,7 @@ cases = st.builds(
     seed=st.integers(0, 2**32 - 1),
     files=st.integers(2, 6),
     tapes=st.integers(1, 3),
+    joints=st.sampled_from((0, 0, 1, 2)),
     requests=st.sampled_from((1, 1, 2)),
     twins=st.sampled_from((False,) * 9 + (True,)),
     quota=st.sampled_from((0, 100, 400, 600)),

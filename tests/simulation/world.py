@@ -938,14 +938,16 @@ class World:
         raise OSError(code, "simulated", str(path))
 
 
-def make_files(count=4, tapes=2, seed=1, size=10):
-    """Files on tapes; some tapes hold files without a hash in the archive."""
+def make_files(count=4, tapes=2, seed=1, size=10, joints=0):
+    """Files on tapes; some tapes hold files without a hash in the archive. `joints`: so many of the last ones on the first
+    tape run over to the second one."""
     rng = random.Random(seed)
     files = {}
     for n in range(count):
         tape = n % tapes
         content = bytes(rng.randrange(256) for _ in range(size + n))
+        volumes = ("AA000000", "AA000100") if tape == 0 and n // tapes < joints else (f"AA{tape:04d}00",)
         files[f"{SOURCE}/d{n % 2}/f{n}"] = Archived(
-            content, (f"AA{tape:04d}00",), section=count - n, hash=None if tape == 1 else "md5"
+            content, volumes, section=count - n, hash=None if tape == 1 else "md5"
         )
     return files
