@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from tacc_sync.outside.checksums.interface import Voucher
 from tacc_sync.outside.globus.interface import Globus
@@ -256,18 +257,24 @@ class Syncer:
         home = self._bench.home
         stem = claimed.rpartition("/")[2].removesuffix(SUFFIX)
         staging = f"{home.path}/{STAGING}/{stem}"
-        folders = (HPSS_QUEUE, QUARANTINE, FINISHED, layout.LOANS)
+        folders = (HPSS_QUEUE, QUARANTINE, FINISHED, layout.LOANS, layout.INDICES)
         for directory in (staging, *(f"{staging}/{folder}" for folder in folders)):
             make_directory(home.disk, directory)
         now = to_iso(home.clock.now())
         plan = Plan(planned_at=now, files=0, bytes=0, units=[], listed_files=prepared.listed, strange=strange)
-        index = Index()
+        parts = count()
+
+        def keep(content: bytes) -> None:
+            create_once(home.disk, layout.staged_index(staging, next(parts)), content)
+
+        index = Index(keep)
         destination_of = selection.destinations(request)
         for planned in units_of(request_key(request.request_id), prepared, self._bench.settings):
             work = planned.work(
                 destination_of, request_id=request.request_id, created_at=now, priority=request.priority
             )
             self._stage(staging, planned, work, plan, index)
+        index.end()
         for directory in (*(f"{staging}/{folder}" for folder in folders), staging, f"{home.path}/{STAGING}"):
             home.disk.sync(directory)
         plan.warnings = self._warnings(plan)
@@ -327,7 +334,7 @@ class Syncer:
             # Before the claim goes: staging without it would count as committed, and be published.
             remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
             return self._drop_or_quarantine(claimed, request, _IdInUse(request.request_id))
-        self._write_index(key, index)
+        self._write_index(key, f"{home.path}/{STAGING}/{stem}")
         committed = self._move_unless_late(claimed, key, index, others)
         if not committed:
             remove_tree(home.disk, f"{home.path}/{STAGING}/{stem}")
@@ -357,7 +364,8 @@ class Syncer:
         bench, home = self._bench, self._bench.home
         for _ in range(TURNS):
             new = earlier.committed(bench.disk, known)
-            if new and index.has_any(carried.destination for carried in earlier.carried(bench.disk, new)):
+            theirs = (carried.destination for carried in earlier.carried(bench.disk, new))
+            if new and index.has_any(theirs, earlier.read_index(bench.disk, key)):
                 return False
             known |= new
             with home.turn() as ours:
@@ -367,14 +375,13 @@ class Syncer:
                     return True
         return None
 
-    def _write_index(self, key: str, index: Index) -> None:
+    def _write_index(self, key: str, staging: str) -> None:
         """Say which files this request carries, or waits for, for requests that come later."""
-        parts = 0
-        for content in index.parts():
-            self._bench.home.put(layout.index(key, parts), content)
-            parts += 1
+        home, parts = self._bench.home, len(self._bench.disk.names(f"{staging}/{layout.INDICES}"))
+        for part in range(parts):
+            home.move(layout.staged_index(staging, part), layout.index(key, part))
         # Of an earlier plan that was not committed.
-        while self._bench.home.take_away(layout.index(key, parts)):
+        while home.take_away(layout.index(key, parts)):
             parts += 1
 
     def _make(self, directory: str) -> None:

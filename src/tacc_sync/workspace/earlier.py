@@ -7,7 +7,7 @@ Fails with `OSError`, and with `BadDocument` of an index (of a unit that cannot 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -187,53 +187,48 @@ def read_index(disk: Disk, key: str) -> Iterator[Carried]:
 
 
 class Index:
-    """The index of a request that is being planned, part by part: which files it carries, or waits for."""
+    """The index of a request that is being planned: which files it carries, or waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Callable[[bytes], None]) -> None:
+        """`keep` is given the parts, one after the other."""
+        self._keep = keep
         self._encode = msgspec.json.Encoder().encode_lines
         # The lines of the part that is being written, and how many they are.
         self._lines: list[bytes] = []
         self._count = 0
-        # A part is some megabytes.
-        self._parts: Spool[bytes] = Spool(bytes, in_memory=2, block=1)
-        self._aside: Index | None = None
+        # The lines of a unit each, in memory only a few.
+        self._aside: Spool[bytes] = Spool(bytes, in_memory=2, block=1)
 
     def add(self, work: Work) -> None:
         """Note the files of a unit."""
-        unit = work.unit
-        self._lines.append(
-            self._encode(
-                [
-                    Carried(file.destination, file.path, file.size, file.written, unit, file.borrowed_from)
-                    for file in work.files
-                ]
-            )
-        )
+        self._lines.append(self._lines_of(work))
         self._count += len(work.files)
         if self._count >= PART_LINES:
-            self._end_part()
+            self.end()
 
     def put_aside(self, work: Work) -> None:
         """Note the files of a unit that is not carried for what lies at its destination: that may just have come by a
         request of which nothing was known yet."""
-        if self._aside is None:
-            self._aside = Index()
-        self._aside.add(work)
+        self._aside.append(self._lines_of(work))
 
-    def parts(self) -> Iterator[bytes]:
-        """What to write, in order."""
+    def end(self) -> None:
+        """Nothing more is added."""
         if self._lines:
-            self._end_part()
-        yield from self._parts
+            self._keep(b"".join(self._lines))
+        self._lines, self._count = [], 0
 
-    def has_any(self, destinations: Iterable[str]) -> bool:
-        """Whether one of these is carried, or put aside."""
-        ours: set[int] = set()
-        for kept in (self, self._aside):
-            for part in kept.parts() if kept else ():
-                ours.update(hash(_decoder.decode(line).destination) for line in part.splitlines())
+    def has_any(self, destinations: Iterable[str], carried: Iterable[Carried]) -> bool:
+        """Whether one of these is among what is carried (what the parts say: see `read_index`), or was put aside."""
+        ours = {hash(one.destination) for one in carried}
+        for part in self._aside:
+            ours.update(hash(_decoder.decode(line).destination) for line in part.splitlines())
         return any(hash(destination) in ours for destination in destinations)
 
-    def _end_part(self) -> None:
-        self._parts.append(b"".join(self._lines))
-        self._lines, self._count = [], 0
+    def _lines_of(self, work: Work) -> bytes:
+        unit = work.unit
+        return self._encode(
+            [
+                Carried(file.destination, file.path, file.size, file.written, unit, file.borrowed_from)
+                for file in work.files
+            ]
+        )

@@ -44,6 +44,8 @@ UNBORN = "new~"
 WHY = ".why.json"
 
 INDEX = "index."
+# In staging: the parts of the index of a request that is being planned.
+INDICES = "index"
 # In `finished/<request>`: what was foretold of its end.
 FORECASTS = "forecasts.json"
 # The certificates of all finished requests, in the order in which they were written; made with the first of them.
@@ -188,6 +190,11 @@ def finished(request_key: str) -> str:
 def index(request_key: str, part: int) -> str:
     """A part of the list of files that a planned request carries itself."""
     return f"{finished(request_key)}/{INDEX}{part:04d}.jsonl"
+
+
+def staged_index(staging: str, part: int) -> str:
+    """Where that part waits while the request is being planned."""
+    return f"{staging}/{INDICES}/{part:04d}"
 
 
 def _make(disk: Disk, directory: str) -> None:
