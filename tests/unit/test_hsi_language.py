@@ -818,13 +818,18 @@ def test_one_odd_line_among_many():
         assert_same([f"{line}\n{line[:cut]}\n{line[cut:]}\n".encode()])
 
 
-@given(st.lists(said_lines(), min_size=1, max_size=6))
-def test_plain_lines_are_those_that_are_plain_one_by_one(lines):
+@given(st.lists(said_lines(), min_size=1, max_size=6), st.data())
+def test_plain_lines_are_those_that_are_plain_one_by_one(lines, data):
     reader = FileLines()
-    together = reader.plain_lines("".join(f"\n{line}" for line in lines))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(lines)), max_size=3)))
+    parts = [lines[start:end] for start, end in zip([0, *cuts], [*cuts, len(lines)], strict=True)]
+    together = reader.plain_lines("".join(f"\n{line}" for line in part) for part in parts)
     alone = [FileLines().plain(line) for line in lines]
     if together is not None:
-        assert together == alone
+        assert together.files == alone
+        assert [f"{directory}/{name}" for directory, names in together.names for name in names] == [
+            file.path for file in alone
+        ]
     elif None not in alone:
         # Left to the reader of single lines, which is no harm: what nearly no archive says.
         assert any(odd in line for line in lines for odd in ("/99/", "9" * 20, "99/99/2021", "99:99:99"))

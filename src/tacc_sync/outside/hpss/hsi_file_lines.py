@@ -9,8 +9,10 @@ Never fails.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, repeat
 from operator import add
+from typing import NamedTuple
 
 from tacc_sync.outside.hpss.hsi_commands import is_normal, why_unspeakable
 from tacc_sync.outside.hpss.hsi_said import Complaint, Unknown
@@ -30,13 +32,21 @@ _PLAIN_FILE = re.compile(
 )
 # What is left to `any`: names that may be unspeakable or have to be looked at twice.
 _LONGEST_PLAIN_PATH = 250
-# Such names, each with a quote behind it: components that do not begin with a dot, the last one without a blank at its
-# end.
-_PLAIN_PATHS = re.compile(r'(?:(?:/[^/".\\][^/"\\]*+)++(?<! )")*+')
+# Their directory, and their last components, each with a quote behind it: no component begins with a dot, and the last
+# one has no blank at its end.
+_PLAIN_DIRECTORY = re.compile(r'(?:/[^/".\\][^/"\\]*+)*+')
+_PLAIN_NAMES = re.compile(r'(?:[^/".\\][^/"\\]*+(?<! )")*+')
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _FIELDS = 12
-# Behind the last field of a line: its end, and the first field of the next line.
-_NEXT = "\nFILE"
+# What stands before a path.
+_FIRST = "\nFILE\t"
+
+
+class PlainLines(NamedTuple):
+    """What many plain lines say: the files, and the same by directory: how many names, one after the other."""
+
+    files: list[ListedFile]
+    names: list[tuple[str, Sequence[str]]]
 
 
 class FileLines:
@@ -79,41 +89,48 @@ class FileLines:
 
         return plain
 
-    def plain_lines(self, text: str) -> list[ListedFile] | None:
+    def plain_lines(self, parts: Iterable[str]) -> PlainLines | None:
         """The files of whole lines, each with a line end *before* it; None unless each is of the plain form.
 
-        Column by column, so that what has to be so of each of many fields is asked once of all of them.
+        Column by column, so that what has to be so of each of many fields is asked once of all of them. It costs least
+        when the lines of a part are about one directory.
         """
-        fields = (text.removeprefix(f"{_NEXT}\t") + _NEXT).split("\t")
-        if len(fields) % _FIELDS:
+        runs = [run for part in parts for run in _runs(part)]
+        if not runs:
+            return PlainLines([], [])
+        # No field but the last one of a line has a line end in it: so the lines are where the last fields say.
+        first, *fields = "".join([*(run.text for run in runs if run), "\n"]).split("\t")
+        if None in runs or first != "\n" or len(fields) % _FIELDS:
             return None
-        paths, sizes, sizes_again, positions, labels, *small, days, times, days_again, last_times = (
+        names, sizes, sizes_again, positions, labels, *small, days, times, days_again, last_times = (
             fields[column::_FIELDS] for column in range(_FIELDS)
         )
-        # No field but the last one has a line end in it: so the lines are where the last fields say that they are.
         if not (
             self._are_times(times, last_times)
-            and _are_plain_paths(paths)
+            and _are_plain_names(names)
             and (sizes_again == sizes or _numbers(sizes_again) is not None)
-            and _numbers(set[str]().union(*small)) is not None
+            and _numbers(list(set[str]().union(*small))) is not None
         ):
             return None
-        volumes = self._volumes_of(labels)
-        if volumes is None or not self._are_days({*days, *days_again}):
+        volumes, dates, dates_again = self._volumes_of(labels), self._dates_of(days), self._dates_of(days_again)
+        places, bytes_of = _places(positions), _numbers(sizes)
+        if volumes is None or dates is None or dates_again is None or places is None or bytes_of is None:
             return None
-        section_texts, _, offset_texts = zip(*[position.partition("+") for position in positions], strict=True)
-        if "" in offset_texts:
-            if any(position.endswith("+") for position in positions):
-                return None
-            offset_texts = tuple(offset or "0" for offset in offset_texts)
-        sections, offsets, bytes_of = _numbers(section_texts), _numbers(offset_texts), _numbers(sizes)
-        if sections is None or offsets is None or bytes_of is None:
-            return None
+        sections, offsets = places
         if not all(volumes):
             sections = [section if on else 0 for section, on in zip(sections, volumes, strict=True)]
             offsets = [offset if on else 0 for offset, on in zip(offsets, volumes, strict=True)]
-        written = map(add, map(self._days.__getitem__, days), times)
-        return list(map(ListedFile, paths, bytes_of, sections, offsets, volumes, written))
+        by_directory, paths, start = list[tuple[str, Sequence[str]]](), list[str](), 0
+        longest = _LONGEST_PLAIN_PATH - len(max(names, key=len)) - 1
+        for directory, _, lines in filter(None, runs):
+            if len(directory) > longest or not _PLAIN_DIRECTORY.fullmatch(directory) or not directory.isprintable():
+                return None
+            those = names[start : start + lines]
+            by_directory.append((directory, those))
+            paths += map(add, repeat(f"{directory}/"), those)
+            start += lines
+        written = map(add, dates, times)
+        return PlainLines(list(map(ListedFile, paths, bytes_of, sections, offsets, volumes, written)), by_directory)
 
     def _volumes_of(self, labels: list[str]) -> list[tuple[str, ...]] | None:
         known = self._volumes
@@ -122,18 +139,20 @@ class FileLines:
                 return None
         return list(map(known.__getitem__, labels))
 
-    def _are_days(self, days: set[str]) -> bool:
-        return all(self._read_day(day) is not None for day in days.difference(self._days))
+    def _dates_of(self, days: list[str]) -> list[str] | None:
+        if any(self._read_day(day) is None for day in set(days).difference(self._days)):
+            return None
+        return list(map(self._days.__getitem__, days))
 
     def _are_times(self, times: list[str], last_times: list[str]) -> bool:
-        """Whether the first ones are times, and the second ones too, each with what follows a line."""
+        """Whether the first ones are times, and the second ones too, each with the line end behind it."""
         if not self._times.issuperset(times):
             self._times.update(filter(_TIME.fullmatch, set(times)))
             if not self._times.issuperset(times):
                 return False
         if not self._last_times.issuperset(last_times):
             self._last_times.update(
-                time for time in set(last_times) if time.endswith(_NEXT) and _TIME.fullmatch(time.removesuffix(_NEXT))
+                time for time in set(last_times) if time.endswith("\n") and _TIME.fullmatch(time[:-1])
             )
             return self._last_times.issuperset(last_times)
         return True
@@ -190,16 +209,45 @@ class FileLines:
         return known
 
 
-def _are_plain_paths(paths: list[str]) -> bool:
-    """Whether each is a path that `_PLAIN_FILE` and `plain` take."""
-    # No such path has a quote, so that it tells where one ends.
-    text = '"'.join(paths) + '"'
-    return (
-        text.count('"') == len(paths)
-        and _PLAIN_PATHS.fullmatch(text) is not None
-        and _is_printable(text)
-        and len(max(paths, key=len)) <= _LONGEST_PLAIN_PATH
-    )
+class _Run(NamedTuple):
+    """Lines about one directory: it, the lines with a tab for all that comes before a name, and how many they are."""
+
+    directory: str
+    text: str
+    lines: int
+
+
+def _runs(part: str) -> Iterator[_Run | None]:
+    """Lines, each with a line end before it, by directory; None among them when some are not about any file."""
+    if not part:
+        return
+    run = _run(part)
+    if run is not None:
+        yield run
+        return
+    for _, lines in groupby(part[1:].split("\n"), key=lambda line: line[: line.rfind("/", 0, line.find("\t", 5))]):
+        yield _run("".join(f"\n{line}" for line in lines))
+
+
+def _run(part: str) -> _Run | None:
+    """Lines about one directory, that of the first one; None when they aren't."""
+    begin, end = len(_FIRST), part.find("\t", len(_FIRST))
+    slash = part.rfind("/", begin, end)
+    if end < 0 or slash < 0 or not part.startswith(_FIRST):
+        return None
+    start, count = part[: slash + 1], part.count("\n")
+    text = part.replace(start, "\n\t")
+    # A name with a slash in it lies elsewhere; the two dates of a line have two each.
+    if len(part) - len(text) != count * (len(start) - 2) or text.count("/") != 4 * count:
+        return None
+    return _Run(part[begin:slash], text, count)
+
+
+def _are_plain_names(names: Sequence[str]) -> bool:
+    """Whether each is the last component of a path that `_PLAIN_FILE` and `plain` take."""
+    # No such name has a quote, so that it tells where one ends.
+    text = '"'.join(names) + '"'
+    return text.count('"') == len(names) and _PLAIN_NAMES.fullmatch(text) is not None and _is_printable(text)
 
 
 def _is_printable(text: str) -> bool:
@@ -208,11 +256,25 @@ def _is_printable(text: str) -> bool:
     return text.isprintable()
 
 
-def _numbers(texts: Collection[str]) -> list[int] | None:
+def _places(positions: list[str]) -> tuple[list[int], list[int]] | None:
+    """The sections and the offsets that positions name; None unless each is of the form of one."""
+    # Each is to have one plus; a tab tells where one begins, and has to be in front of a section.
+    numbers = "+\t".join(positions).split("+")
+    if len(numbers) != 2 * len(positions):
+        numbers = "+\t".join([place if "+" in place else f"{place}+0" for place in positions]).split("+")
+    sections, offsets = _numbers("".join(numbers[::2]).split("\t")), _numbers(numbers[1::2])
+    if len(numbers) != 2 * len(positions) or sections is None or offsets is None:
+        return None
+    return sections, offsets
+
+
+def _numbers(texts: Sequence[str]) -> list[int] | None:
     """What each says; None unless each is a number in ASCII digits, and not too long."""
     text = "".join(texts)
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit()) or len(max(texts, key=len)) > _MOST_DIGITS:
         return None
-    if "" in texts or len(max(texts, key=len)) > _MOST_DIGITS:
+    try:
+        return list(map(int, texts))
+    except ValueError:
+        # One of them is empty.
         return None
-    return list(map(int, texts))

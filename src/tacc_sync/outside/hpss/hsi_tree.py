@@ -16,7 +16,7 @@ Entries below a `.Trash` are left out, and errors about them are ignored: they a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tacc_sync.outside.host.spool import IN_MEMORY, Spool
 from tacc_sync.outside.hpss import hsi_commands
@@ -24,7 +24,7 @@ from tacc_sync.outside.hpss.hsi_answers import Answer, is_trash
 from tacc_sync.outside.hpss.hsi_lines import Dialect
 from tacc_sync.outside.hpss.hsi_said import Complaint, Directory, Echo, Noise, Said
 from tacc_sync.outside.hpss.interface import ListedFile, Refused
-from tacc_sync.rules.repeats import Repeats
+from tacc_sync.rules.repeats import Paths
 
 # Exit statuses that no error about a single path explains: away, I/O error, try again, protocol.
 NEVER_EXPLAINED = frozenset({69, 74, 75, 76})
@@ -58,7 +58,7 @@ class TreeAnswer(Answer):
         self._inside = root.rstrip("/") + "/"
         self._stranger = stranger
         self._stranger_seen = False
-        self._entries = Repeats()
+        self._entries = Paths()
         # What lies directly in the root and is no directory; and all of the root's entries that anything lies in.
         self._top: set[str] = set()
         self._opened: set[str] = set()
@@ -106,42 +106,39 @@ class TreeAnswer(Answer):
             super().take(stream, text)
             return
         before, *behind = f"\n{text}".split("\nDIRECTORY\t")
-        directories, lines = [], [before]
+        directories, parts = [], [before]
         for part in behind:
             directory, end, rest = part.partition("\n")
             directories.append(directory)
-            lines.append(end + rest)
-        plain = "".join(lines)
-        files = self.files_heard.plain_lines(plain) if plain else []
-        paths = [file.path for file in files or ()]
-        opened = self._opened_by(paths)
-        if files is None or opened is None:
+            parts.append(end + rest)
+        plain = self.files_heard.plain_lines(parts)
+        opened = self._opened_by(plain.names) if plain is not None else None
+        if plain is None or opened is None:
             super().take(stream, text)
             return
         # None of these ends the tree, so it makes no difference in which order they are named.
         for directory in directories:
             super().take(stream, f"DIRECTORY\t{directory}")
-        self._entries.add_all(paths)
+        for directory, names in plain.names:
+            self._entries.add_names(directory, names)
         self._opened |= opened
-        self.files.extend(files)
+        self.files.extend(plain.files)
 
-    def _opened_by(self, paths: list[str]) -> set[str] | None:
-        """The entries of the root that all of these lie in; None when it matters that some lie in none."""
-        if not paths:
-            return set()
-        inside = self._inside
-        first, last = min(paths), max(paths)
-        below = f"{inside}{first[len(inside) :].partition('/')[0]}/"
-        if first.startswith(below) and last.startswith(below):
-            # So does what is between them in order.
-            return {below[:-1]}
-        tops = [path[len(inside) :].partition("/") for path in paths if path.startswith(inside)]
-        direct = sum(not slash for _, slash, _ in tops)
-        if len(tops) < len(paths) or (direct and not self._is_followed):
+    def _opened_by(self, names: Sequence[tuple[str, Sequence[str]]]) -> set[str] | None:
+        """The entries of the root that these names lie in; None when it matters that some lie in none."""
+        inside, opened, direct = self._inside, set(), 0
+        for directory, those in names:
+            if directory == self.root.rstrip("/"):
+                direct += len(those)
+            elif directory.startswith(inside):
+                opened.add(inside + directory[len(inside) :].partition("/")[0])
+            else:
+                return None
+        if direct and not self._is_followed:
             return None
         # Without a second look nobody asks which these are.
         self._direct += direct
-        return {inside + name for name, slash, _ in tops if slash}
+        return opened
 
     def said(self, stream: int, said: Said) -> None:
         """Notices the echo behind which the tree has ended."""
@@ -271,13 +268,13 @@ class TreeAnswer(Answer):
 
     def _twice(self) -> str:
         """What was listed twice; "" when nothing was."""
-        suspects = self._entries.suspects()
+        suspects = self._entries.repeated()
         if not suspects:
             return ""
         seen: set[str] = set()
         for paths in (self.refused, (file.path for file in self.files)):
             for path in paths:
-                if hash(path) in suspects:
+                if path.rpartition("/")[0] in suspects:
                     if path in seen:
                         return f"listed twice: {path!r}"
                     seen.add(path)
