@@ -26,7 +26,14 @@ def where(path):
 
 def plan(files, *, unit_bytes=10**12, unit_files=2000, quota=0, sessions=5):
     limits = {"unit_bytes": unit_bytes, "unit_files": unit_files, "quota": quota, "sessions": sessions}
-    return list(plan_units(KEY, files, **limits))
+    return list(plan_units(KEY, by_volumes(files), **limits))
+
+
+def by_volumes(files):
+    found = {}
+    for file in files:
+        found.setdefault(file.volumes, []).append(file)
+    return found
 
 
 def paths(unit):
@@ -146,7 +153,9 @@ def test_a_file_on_too_many_cartridges_does_not_stop_the_others():
 
 
 def test_units_come_one_by_one():
-    units = plan_units(KEY, [listed("/s/a"), listed("/s/b")], unit_bytes=1, unit_files=1, quota=0, sessions=1)
+    units = plan_units(
+        KEY, by_volumes([listed("/s/a"), listed("/s/b")]), unit_bytes=1, unit_files=1, quota=0, sessions=1
+    )
     assert paths(next(units)) == ["/s/a"]
     assert paths(next(units)) == ["/s/b"]
 

@@ -60,5 +60,5 @@ class Foresight:
         listing = self._hpss.list_files(named) if named else self._hpss.list_trees(selection.listing_roots(request))
         strange = strange_in(request, listing.refused)
         unfinished = sorted(earlier.committed(disk).intersection(queues.requests(disk)))
-        prepared = self._planning.prepare(request, listing.files, unfinished, lambda _listed: None)
+        prepared = self._planning.prepare(request, listing, unfinished, lambda _listed: None)
         return Foreseen(request, prepared, strange, self._bench.settings)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 from tacc_sync.outside.checksums.interface import GIVEN, Voucher
 from tacc_sync.outside.host.spool import Shelves, Spool
-from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, ListedFile, Refused
+from tacc_sync.outside.hpss.interface import ArchiveHash, Hpss, ListedFile, Listing, Refused
 from tacc_sync.pipeline.already_there import AlreadyThere
 from tacc_sync.rules import batches, presence, selection
 from tacc_sync.rules.batches import Candidate, PlannedUnit, Settled, tape_of
@@ -30,9 +29,9 @@ IN_ORDER = 10_000
 
 @dataclass(slots=True)
 class Prepared:
-    """The files of a request: on each tape, and at the destination already."""
+    """The files of a request: by what they lie on, and at the destination already."""
 
-    tapes: Shelves[str, Candidate] = field(default_factory=lambda: Shelves(Candidate))
+    by_volumes: Shelves[tuple[str, ...], Candidate] = field(default_factory=lambda: Shelves(Candidate))
     there: Spool[Settled] = field(default_factory=lambda: Spool(Settled))
     listed: int = 0
     # By voucher: of how many files it says something.
@@ -51,17 +50,20 @@ class Planning:
         self._asks_for_hashes = asks_for_hashes
         self._already_there = already_there
         self._vouchers = vouchers
-        self._tapes = _Tapes()
 
     def prepare(
-        self, request: Request, files: Spool[ListedFile], others: Iterable[str], say: Callable[[int], None]
+        self, request: Request, listing: Listing, others: Iterable[str], say: Callable[[int], None]
     ) -> Prepared:
         """Sort out what was listed. `others`: the keys of the requests that may carry some of it; `say` hears from time
         to time of how many files everything is known."""
+        files = listing.files
         division = Division(request.sources, request.destination, len(files))
         self._already_there.begin(request, others, division)
         try:
             by_directory = self._already_there.has_any(request)
+            if not by_directory and self._is_as_listed(request, listing):
+                self._already_there.tell(request)
+                return Prepared(files.shelves.read_as(Candidate), listed=len(files))
             if not by_directory:
                 prepared, meetings = self._sort_out(request, _in_order(files), say)
                 # Two of different parts: only when all of a directory are in one part it is seen which ones.
@@ -73,6 +75,15 @@ class Planning:
         selection.refuse_nested(request, meetings, lambda: _meant(request, files))
         self._already_there.tell(request)
         return prepared
+
+    def _is_as_listed(self, request: Request, listing: Listing) -> bool:
+        """Whether all that was listed is meant, and nobody has to be asked about any of it: then it lies by volumes
+        already."""
+        files, paths = listing.files, listing.paths
+        is_asked = any(voucher.name != GIVEN or request.checksums for voucher in self._vouchers)
+        if self._asks_for_hashes or is_asked or paths is None:
+            return False
+        return files.is_on_shelves and not files.shelves.has_odd and selection.means_all(request, paths)
 
     def _sort_out(
         self, request: Request, parts: Iterable[Iterable[ListedFile]], say: Callable[[int], None]
@@ -147,17 +158,9 @@ class Planning:
         return candidate
 
     def _shelve(self, prepared: Prepared, files: Sequence[Listed]) -> None:
-        """Put files with their tape. One of which nothing is known but the listing is as good as a candidate: it comes
-        back as one."""
-        prepared.tapes.put_each(map(self._tapes.__getitem__, [file.volumes for file in files]), files)
-
-
-class _Tapes(dict[tuple[str, ...], str]):
-    """The name of the tape, or tapes, by volumes."""
-
-    def __missing__(self, volumes: tuple[str, ...]) -> str:
-        name = self[volumes] = tape_of(volumes)[0]
-        return name
+        """Put files with others of their volumes. One of which nothing is known but the listing is as good as a
+        candidate: it comes back as one."""
+        prepared.by_volumes.put_each([file.volumes for file in files], files)
 
 
 def must_be_shown(request: Request, settings: Settings) -> None:
@@ -205,10 +208,13 @@ def strange_in(request: Request, refused: Iterable[Refused]) -> list[Strange]:
 
 def units_of(key: str, prepared: Prepared, settings: Settings) -> Iterator[PlannedUnit]:
     """The units of a request with this key, tape by tape, and at last those of what is there already."""
-    for tapes in batches.together(prepared.tapes.shelves()):
+    shelves: dict[str, list[tuple[str, ...]]] = {}
+    for volumes in sorted(prepared.by_volumes.shelves()):
+        shelves.setdefault(tape_of(volumes)[0], []).append(volumes)
+    for tapes in batches.together(shelves):
         yield from batches.plan_units(
             key,
-            chain.from_iterable(map(prepared.tapes.on, tapes)),
+            {volumes: list(prepared.by_volumes.on(volumes)) for tape in tapes for volumes in shelves[tape]},
             unit_bytes=settings.units.bytes,
             unit_files=settings.units.files,
             quota=settings.buffer.quota,

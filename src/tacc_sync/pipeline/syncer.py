@@ -190,7 +190,7 @@ class Syncer:
             def say(listed: int) -> None:
                 bench.home.beat(doing=f"plans request {key}: {listed} of {len(listing.files)} files")
 
-            prepared = self._planning.prepare(request, listing.files, unfinished, say)
+            prepared = self._planning.prepare(request, listing, unfinished, say)
         except _IdInUse as fault:
             return self._drop_or_quarantine(claimed, request, fault)
         except WorkFault as fault:

@@ -11,7 +11,7 @@ second one: so a session ends where the next one of that tape goes on, and can b
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count, islice
 from operator import attrgetter
@@ -155,22 +155,21 @@ def tape_of(volumes: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
 
 
 def plan_units(
-    request_key: str, files: Iterable[Candidate], *, unit_bytes: int, unit_files: int, quota: int, sessions: int
+    request_key: str,
+    by_volumes: Mapping[tuple[str, ...], Sequence[Candidate]],
+    *,
+    unit_bytes: int,
+    unit_files: int,
+    quota: int,
+    sessions: int,
 ) -> Iterator[PlannedUnit]:
-    """The units of a request's files on any tapes, one by one: tape by tape, those of a tape from its beginning, what
+    """The units of a request's files on any volumes, one by one: tape by tape, those of a tape from its beginning, what
     other requests carry next, refused ones last. All files of a tape must be given at once (see `together`)."""
     most = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions)
-    by_volumes: dict[tuple[str, ...], list[Candidate]] = {}
-    for file in files:
-        try:
-            by_volumes[file.volumes].append(file)
-        except KeyError:
-            by_volumes[file.volumes] = [file]
     tapes: dict[str, _Tape] = {}
     for volumes, those in by_volumes.items():
         name, cartridges, too_wide = tape_of(volumes)
         tapes.setdefault(name, _Tape(cartridges)).add(volumes, those, too_wide=too_wide)
-    del by_volumes
     taken: dict[str, int] = {}
     for name in sorted(tapes):
         tape = tapes[name]
@@ -231,7 +230,7 @@ class _Tape:
         self.too_wide: list[Candidate] = []
         self.order: _Key = _by_position
 
-    def add(self, volumes: tuple[str, ...], files: list[Candidate], *, too_wide: bool) -> None:
+    def add(self, volumes: tuple[str, ...], files: Sequence[Candidate], *, too_wide: bool) -> None:
         """Files that lie on these volumes."""
         if len(volumes) > 1:
             self.order = _by_place

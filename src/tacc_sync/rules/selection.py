@@ -18,7 +18,7 @@ from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import printable
 from tacc_sync.rules.patterns import Rules, any_of
 from tacc_sync.rules.presence import Vouched
-from tacc_sync.rules.repeats import Repeats
+from tacc_sync.rules.repeats import Paths, Repeats
 from tacc_sync.rules.validity import TRASH, compiled, in_trash, is_within, validate
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "destinations",
     "is_excluded",
     "listing_roots",
+    "means_all",
     "named_files",
     "refuse_nested",
     "relative_to",
@@ -263,6 +264,17 @@ def select(request: Request, files: Iterable[Listed], meetings: Meetings | None 
     if meetings is None:
         refuse_nested(request, part, lambda: _paths(selection))
     return selection
+
+
+def means_all(request: Request, paths: Paths) -> bool:
+    """Whether a request means all files with these paths, none of which is there twice, and no two of them meet: so it
+    is for many requests, and then none of the files has to be looked at."""
+    if request.include or request.exclude or request.files or len(request.sources) > 1:
+        return False
+    inside = _inside(request.sources[0])
+    return (
+        all(f"{each}/".startswith(inside) and not in_trash(each) for each in paths.directories) and not paths.nested()
+    )
 
 
 @functools.lru_cache(maxsize=8)

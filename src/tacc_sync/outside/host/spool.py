@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Hashable, Iterable, Iterator
-from itertools import chain, islice, repeat
-from typing import IO, Any, Generic, TypeVar
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from copy import copy
+from itertools import chain, count, islice, repeat
+from typing import IO, Any, Generic, TypeVar, cast
 
 import msgspec
 
 T = TypeVar("T")
+U = TypeVar("U")
 K = TypeVar("K", bound=Hashable)
 
 # Records that stay in memory: some ten megabytes of listed files.
@@ -33,13 +37,19 @@ class Shelves(Generic[K, T]):
     records of this type.
     """
 
-    def __init__(self, kind: type[T], *, in_memory: int = IN_MEMORY, block: int = BLOCK) -> None:
-        """`in_memory`: records, on all shelves together; `block`: of one shelf, read at once."""
+    def __init__(
+        self, kind: type[T], *, in_memory: int = IN_MEMORY, block: int = BLOCK, is_ordered: bool = False
+    ) -> None:
+        """`in_memory`: records, on all shelves together; `block`: of one shelf, read at once; `is_ordered`: it is kept
+        in mind in which order records of different shelves were put in."""
         self._in_memory = in_memory
         self._block = block
         # Encoded: so a record takes a third of the memory, and is touched once, not again when it is written.
         self._pending: dict[K, list[bytes]] = {}
         self._odd: dict[K, list[T]] = {}
+        # Of each record but the odd ones, the number of its shelf.
+        self._order = array("L") if is_ordered else None
+        self._numbers: dict[K, int] = defaultdict(count().__next__)
         self._places: dict[K, list[tuple[int, int]]] = {}
         self._file: IO[bytes] | None = None
         self._end = 0
@@ -61,6 +71,9 @@ class Shelves(Generic[K, T]):
             encoded = list(map(self._encode, records))
         except UnicodeEncodeError:
             shelves, encoded = self._without_odd(shelves, records)
+        if self._order is not None:
+            shelves = list(islice(shelves, len(encoded)))
+            self._order.extend(map(self._numbers.__getitem__, shelves))
         pending = self._pending
         for shelf, content in zip(shelves, encoded):  # noqa: B905 - `shelves` may have no end
             try:
@@ -75,19 +88,44 @@ class Shelves(Generic[K, T]):
         """Those that anything was put on."""
         return {*self._pending, *self._places, *self._odd}
 
+    @property
+    def has_odd(self) -> bool:
+        """Whether any record's text is not UTF-8."""
+        return bool(self._odd)
+
+    def read_as(self, kind: type[U]) -> Shelves[K, U]:
+        """The same records, read as those of another type. Not for odd ones, and not to be added to."""
+        assert not self.has_odd
+        other = cast("Shelves[K, U]", copy(self))
+        other._decode = msgspec.msgpack.Decoder(list[kind]).decode  # type: ignore[valid-type]
+        return other
+
+    def all(self) -> Iterator[T]:
+        """All records of all shelves, in the order that they were put in."""
+        assert self._order is not None
+        shelves = [self._even(shelf) for shelf in self._numbers]
+        yield from map(next, map(shelves.__getitem__, self._order))
+        yield from chain.from_iterable(self._odd.values())
+
     def on(self, shelf: K) -> Iterator[T]:
         """All records of one shelf."""
         return chain.from_iterable(self.blocks(shelf))
 
     def blocks(self, shelf: K) -> Iterator[list[T]]:
         """All records of one shelf, many at once."""
+        yield from self._even_blocks(shelf)
+        if shelf in self._odd:
+            yield self._odd[shelf]
+
+    def _even(self, shelf: K) -> Iterator[T]:
+        return chain.from_iterable(self._even_blocks(shelf))
+
+    def _even_blocks(self, shelf: K) -> Iterator[list[T]]:
         for place, length in self._places.get(shelf, ()):
             assert self._file is not None
             yield self._decode(os.pread(self._file.fileno(), length, place))
         for content in self._joined(self._pending.get(shelf, [])):
             yield self._decode(content)
-        if shelf in self._odd:
-            yield self._odd[shelf]
 
     def _make_room(self) -> None:
         # The fullest shelves go, so that what is written at once is not tiny.
@@ -128,9 +166,18 @@ class Spool(Generic[T]):
     """One such list."""
 
     def __init__(
-        self, kind: type[T], records: Iterable[T] = (), *, in_memory: int = IN_MEMORY, block: int = BLOCK
+        self,
+        kind: type[T],
+        records: Iterable[T] = (),
+        *,
+        by: Callable[[T], Hashable] | None = None,
+        in_memory: int = IN_MEMORY,
+        block: int = BLOCK,
     ) -> None:
-        self._shelves: Shelves[str, T] = Shelves(kind, in_memory=in_memory, block=block)
+        """`by`: what of a record says on which of its shelves it lies; without that they all lie on one."""
+        self.is_on_shelves = by is not None
+        self.shelves: Shelves[Any, T] = Shelves(kind, in_memory=in_memory, block=block, is_ordered=by is not None)
+        self._by = by
         self._at_once = max(1, min(block, in_memory))
         self._length = 0
         self.extend(records)
@@ -139,20 +186,24 @@ class Spool(Generic[T]):
         return self._length
 
     def __iter__(self) -> Iterator[T]:
-        return self._shelves.on("")
+        return self.shelves.all() if self._by is not None else self.shelves.on("")
 
     def blocks(self) -> Iterator[list[T]]:
         """All of them, many at once."""
-        return self._shelves.blocks("")
+        if self._by is None:
+            yield from self.shelves.blocks("")
+            return
+        rest = iter(self)
+        while some := list(islice(rest, self._at_once)):
+            yield some
 
     def append(self, record: T) -> None:
         """Put one in."""
-        self._length += 1
-        self._shelves.put("", record)
+        self.extend((record,))
 
     def extend(self, records: Iterable[T]) -> None:
         """Put all of these in."""
-        rest = iter(records)
+        rest, by = iter(records), self._by
         while some := list(islice(rest, self._at_once)):
             self._length += len(some)
-            self._shelves.put_all("", some)
+            self.shelves.put_each(repeat("") if by is None else map(by, some), some)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tacc_sync.outside.clock.interface import Clock
-from tacc_sync.outside.host.spool import Spool
 from tacc_sync.outside.hpss.hsi_answers import Answer, FilesAnswer, HashesAnswer
 from tacc_sync.outside.hpss.hsi_commands import in_file, why_not_gettable, why_unspeakable, word
 from tacc_sync.outside.hpss.hsi_division import LARGE, DividedListing
@@ -36,6 +35,7 @@ from tacc_sync.outside.hpss.interface import (
     Listing,
     Refused,
     Session,
+    listed_files,
 )
 from tacc_sync.rules.faults import Fault, OperatorFault, WorldFault, of_os_error
 from tacc_sync.rules.validity import is_within
@@ -170,14 +170,16 @@ class Hsi:
             listing.directories += part.directories
             if len(listing.files):
                 listing.files.extend(part.files)
+                listing.paths = None
             else:
-                listing.files = part.files
+                listing.files, listing.paths = part.files, part.paths
             listing.refused += part.refused
         if large:
+            listing.paths = None
             outermost = [root for root in large if not any(root != one and is_within(root, one) for one in large)]
             self._divided(listing, checkpoint, outermost).list_below(outermost)
         if any(one != other and is_within(one, other) for one in wanted for other in wanted):
-            listing.files = Spool(ListedFile, {file.path: file for file in listing.files}.values())
+            listing.files = listed_files({file.path: file for file in listing.files}.values())
             listing.refused = list({refused.path: refused for refused in listing.refused}.values())
         return listing
 

@@ -20,11 +20,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
-from tacc_sync.outside.host.spool import Shelves, Spool
+from tacc_sync.outside.host.spool import Shelves
 from tacc_sync.outside.hpss.hsi_answers import is_trash
 from tacc_sync.outside.hpss.hsi_commands import why_unspeakable
 from tacc_sync.outside.hpss.hsi_parts import PartsAnswer, part_of
-from tacc_sync.outside.hpss.interface import Checkpoint, ListedFile, ListedPart, Listing
+from tacc_sync.outside.hpss.interface import Checkpoint, ListedFile, ListedPart, Listing, listed_files
 from tacc_sync.rules.faults import WorldFault
 
 TRIES = 3
@@ -44,7 +44,7 @@ MOST_BROKEN = 10
 SECONDS_BETWEEN_LOOKS = 0.5
 
 BROKEN_REMEDY = "try again later; if it stays so, hsi speaks in a way that we don't know: report the lines"
-NO_FILES: Spool[ListedFile] = Spool(ListedFile)
+NO_FILES = listed_files()
 
 # Why a session was ended by us.
 FULL, LARGE, UNWANTED = "full", "large", "unwanted"

@@ -137,6 +137,7 @@ def part_of(answer: TreeAnswer) -> ListedPart:
         answer.directories,
         None if answer.deep else tuple(sorted(answer.subdirectories)),
         list(answer.refused.values()),
+        answer.paths,
     )
 
 

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tacc_sync.outside.host.spool import IN_MEMORY, Spool
+from tacc_sync.outside.host.spool import IN_MEMORY
 from tacc_sync.outside.hpss import hsi_commands
 from tacc_sync.outside.hpss.hsi_answers import Answer, is_trash
 from tacc_sync.outside.hpss.hsi_lines import Dialect
 from tacc_sync.outside.hpss.hsi_said import Complaint, Directory, Echo, Noise, Said
-from tacc_sync.outside.hpss.interface import ListedFile, Refused
+from tacc_sync.outside.hpss.interface import ListedFile, Refused, listed_files
 from tacc_sync.rules.repeats import Paths
 
 # Exit statuses that no error about a single path explains: away, I/O error, try again, protocol.
@@ -53,12 +53,13 @@ class TreeAnswer(Answer):
         self._is_followed = is_followed
         # Whether what follows was seen.
         self.end_seen = False
-        self.files = Spool(ListedFile, in_memory=in_memory)
+        self.files = listed_files(in_memory=in_memory)
         self.refused: dict[str, Refused] = {}
         self._inside = root.rstrip("/") + "/"
         self._stranger = stranger
         self._stranger_seen = False
-        self._entries = Paths()
+        # Of all files and whatever else is no directory.
+        self.paths = Paths()
         # What lies directly in the root and is no directory; and all of the root's entries that anything lies in.
         self._top: set[str] = set()
         self._opened: set[str] = set()
@@ -120,7 +121,7 @@ class TreeAnswer(Answer):
         for directory in directories:
             super().take(stream, f"DIRECTORY\t{directory}")
         for directory, names in plain.names:
-            self._entries.add_names(directory, names)
+            self.paths.add_names(directory, names)
         self._opened |= opened
         self.files.extend(plain.files)
 
@@ -189,7 +190,7 @@ class TreeAnswer(Answer):
                 self.refused[path] = entry
 
     def _note(self, path: str) -> None:
-        self._entries.add(path)
+        self.paths.add(path)
         if self._is_top(path):
             self._top.add(path)
             return
@@ -268,7 +269,7 @@ class TreeAnswer(Answer):
 
     def _twice(self) -> str:
         """What was listed twice; "" when nothing was."""
-        suspects = self._entries.repeated()
+        suspects = self.paths.repeated()
         if not suspects:
             return ""
         seen: set[str] = set()

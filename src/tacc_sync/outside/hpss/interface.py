@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from tacc_sync.outside.host.spool import Spool
+from tacc_sync.outside.host.spool import IN_MEMORY, Spool
+from tacc_sync.rules.repeats import Paths
 
 
 class ListedFile(Struct, frozen=True, array_like=True, gc=False):
@@ -48,13 +50,23 @@ class Refused:
     text: str
 
 
+def listed_files(files: Iterable[ListedFile] = (), *, in_memory: int = IN_MEMORY) -> Spool[ListedFile]:
+    """Files of a listing in its order, which also lie by their volumes. `in_memory`: so many of them."""
+    return Spool(ListedFile, files, by=attrgetter("volumes"), in_memory=in_memory)
+
+
 @dataclass(slots=True)
 class Listing:
-    """A complete listing: everything asked for was seen or refused by name."""
+    """A complete listing: everything asked for was seen or refused by name.
 
-    files: Spool[ListedFile] = field(default_factory=lambda: Spool(ListedFile))
+    `paths`: those of all files, none of which is there twice, and of what was refused; None when nobody has watched
+    that.
+    """
+
+    files: Spool[ListedFile] = field(default_factory=listed_files)
     directories: int = 0
     refused: list[Refused] = field(default_factory=list)
+    paths: Paths | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class ListedPart:
     """What was listed of one directory, completely: all that lies below it, or only what lies directly in it.
 
     `subdirectories`: None when it is all; otherwise the directories that lie directly in it, of which this says nothing
-    more. `directories`: how many directories lie below it, as far as this says.
+    more. `directories`: how many directories lie below it, as far as this says. `paths` as in `Listing`.
     """
 
     root: str
@@ -70,6 +82,7 @@ class ListedPart:
     directories: int
     subdirectories: tuple[str, ...] | None
     refused: list[Refused]
+    paths: Paths | None = None
 
 
 class Checkpoint(Protocol):
