@@ -48,7 +48,7 @@ class Shelves(Generic[K, T]):
         self._pending: dict[K, list[bytes]] = {}
         self._odd: dict[K, list[T]] = {}
         # Of each record but the odd ones, the number of its shelf.
-        self._order = array("L") if is_ordered else None
+        self._order = array("I") if is_ordered else None
         self._numbers: dict[K, int] = defaultdict(count().__next__)
         self._places: dict[K, list[tuple[int, int]]] = {}
         self._file: IO[bytes] | None = None
@@ -97,7 +97,7 @@ class Shelves(Generic[K, T]):
         """The same records, read as those of another type. Not for odd ones, and not to be added to."""
         assert not self.has_odd
         other = cast("Shelves[K, U]", copy(self))
-        other._decode = msgspec.msgpack.Decoder(list[kind]).decode  # type: ignore[valid-type]
+        other._decode = msgspec.msgpack.Decoder(list[kind]).decode  # type: ignore[valid-type]  # noqa: SLF001
         return other
 
     def all(self) -> Iterator[T]:
