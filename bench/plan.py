@@ -6,9 +6,10 @@ The syncer is the one that runs in production, with its workspace on disk and wi
 a listing from a file, in one session, echo of commands included; the archive is not asked for hashes. Its CPU seconds
 (all of its process, start included) are told as a ratio to those of `LC_ALL=C sort --parallel=1` on the same lines,
 shuffled, in the same run, taking turns: of a sort of the lines as they are, and of one by tape and position, which is
-what planning has to put them in order by; beside it its peak memory. How fast units are written is told of the documents
-alone, made anew from what was read: how many files a second, and MB a second; and so is how fast all of them are read
-back from the queue. `--times N` plans once more with N times as many lines, and tells how much longer that takes.
+what planning has to put them in order by; beside it its peak memory. How fast units are written is told of the
+documents alone, made anew from what was read: how many files a second, and MB a second; and so is how fast all of them
+are read back from the queue. `--times N` plans once more with N times as many lines, and tells how much longer that
+takes.
 """
 
 from __future__ import annotations

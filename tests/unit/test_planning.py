@@ -1,20 +1,26 @@
 """A large request is planned part by part, and comes out as if it had been planned at once."""
 
 import random
+from itertools import groupby
+from operator import attrgetter
 
 import pytest
 from house import SOURCE, House
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from msgspec.structs import astuple, replace
 
 from tacc_sync.outside.host.spool import Shelves, Spool
-from tacc_sync.outside.hpss.interface import ListedFile
+from tacc_sync.outside.hpss.interface import ListedFile, listed_files
 from tacc_sync.pipeline import planning
-from tacc_sync.rules import division
+from tacc_sync.pipeline.planning import Planning
+from tacc_sync.rules import division, selection
 from tacc_sync.rules.batches import Candidate
 from tacc_sync.rules.division import Division
-from tacc_sync.rules.repeats import Repeats
+from tacc_sync.rules.documents import Request
+from tacc_sync.rules.faults import WorkFault
+from tacc_sync.rules.repeats import Paths, Repeats
 
 
 def listed(number, path=None):
@@ -52,6 +58,28 @@ def test_each_record_goes_to_its_shelf_whatever_is_beside_it(puts, in_memory, bl
         assert all(len(some) <= max(block, sum(odd for _, odd in puts)) for some in shelves.blocks(shelf))
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60), st.integers(0, 30), st.integers(1, 9))
+def test_what_lies_on_shelves_comes_back_in_order_too(puts, in_memory, block):
+    files = [
+        replace(listed(number, f"/s/{number}\udcff" if is_odd else None), volumes=(f"AA000{shelf}",))
+        for number, (shelf, is_odd) in enumerate(puts)
+    ]
+    spool = Spool(ListedFile, files[:7], by=attrgetter("volumes"), in_memory=in_memory, block=block)
+    spool.extend(files[7:])
+    even, odd = ([file for file in files if (file.path[-1] == "\udcff") == is_odd] for is_odd in (False, True))
+    for _ in range(2):
+        found = list(spool)
+        assert found[: len(even)] == even
+        assert sorted(file.size for file in found[len(even) :]) == [file.size for file in odd]
+        assert [file for some in spool.blocks() for file in some] == found
+    assert spool.shelves.has_odd == bool(odd)
+    if not odd:
+        candidates = spool.shelves.read_as(Candidate)
+        for volumes in candidates.shelves():
+            ours = [Candidate(*astuple(file)) for file in files if file.volumes == volumes]
+            assert list(candidates.on(volumes)) == ours
+
+
 def test_names_that_are_no_utf8_come_back_too():
     files = [listed(number, f"/s/{number}\udcff" if number % 3 else None) for number in range(100)]
     spool = Spool(ListedFile, files, in_memory=10, block=7)
@@ -83,6 +111,75 @@ def test_repeats_are_found_among_more_than_are_sorted_at_once():
     repeats.add_all(["/s/199999", "/t"])
     assert repeats.suspects() == {hash("/s/7"), hash("/s/199999")}
     assert repeats.also_in(["/s/8", "/x", "/t"]) == ["/s/8", "/t"]
+
+
+PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
+
+
+@given(st.lists(PATHS, max_size=12), st.booleans())
+def test_paths_that_repeat_or_nest_are_found(paths, is_grouped):
+    known = Paths()
+    if is_grouped:
+        for directory, group in groupby(paths, key=lambda path: path.rpartition("/")[0]):
+            known.add_names(directory, [path.rpartition("/")[2] for path in group])
+    else:
+        for path in paths:
+            known.add(path)
+    assert set(known.directories) == {path.rpartition("/")[0] for path in paths}
+    assert known.repeated() == {path.rpartition("/")[0] for path in paths if paths.count(path) > 1}
+    assert known.nested() == {path for path in paths if any(other.startswith(f"{path}/") for other in paths)}
+
+
+@given(st.lists(PATHS, max_size=8, unique=True), st.sampled_from(["/", "/a", "/b/a"]), st.data())
+def test_what_is_all_meant_is_selected_whole(paths, source, data):
+    """Only where the selection of single files takes all of them, and none meets another, may it be left out."""
+    request = Request(version=1, source=source, destination="/d")
+    if data.draw(st.integers(0, 3)) == 0:
+        request = structs.replace(request, **data.draw(st.sampled_from([{"include": ["**"]}, {"exclude": ["a"]}])))
+    known = Paths()
+    for path in paths:
+        known.add(path)
+    files = [listed(number, path) for number, path in enumerate(paths)]
+    try:
+        chosen = selection.select(request, files).files
+    except WorkFault:
+        chosen = None
+    if selection.means_all(request, known):
+        assert chosen == files
+    elif not (request.include or request.exclude) and paths:
+        assert chosen != files or any(path == source for path in paths)
+
+
+def test_a_listing_that_is_planned_as_it_lies(tmp_path, monkeypatch):
+    """It gives the units and the index that it gives file by file."""
+    found, selected, select = [], [], selection.select
+    monkeypatch.setattr(selection, "select", lambda *about: selected.append(about) or select(*about))
+    for is_asked in (False, True):
+        house = House(tmp_path / str(is_asked))
+        house.settings.hsi.hashes = False
+        fill(house)
+        list_trees = house.hpss.list_trees
+
+        def watched(roots, checkpoint, list_trees=list_trees):
+            listing = list_trees(roots, checkpoint)
+            listing.paths = Paths()
+            for file in listing.files:
+                listing.paths.add(file.path)
+            listing.files = listed_files(listing.files)
+            return listing
+
+        monkeypatch.setattr(house.hpss, "list_trees", watched)
+        selected.clear()
+        if is_asked:
+            monkeypatch.setattr(Planning, "_is_as_listed", lambda *_: False)
+        house.drop(request_id="30000000-0000-4000-8000-000000000000")
+        house.run("syncer")
+        assert bool(selected) == is_asked
+        places = [house.root / "ws/hpss_queue", house.root / "ws/finished/300000000000"]
+        names = [path for place in places for path in place.iterdir() if path.name != "admitted.json"]
+        found.append({path.name: path.read_bytes() for path in names})
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
 
 
 @given(st.lists(st.sampled_from(["/s/a/1", "/s/a/2", "/s/a/b/3", "/s/4", "/t/5", "/t/c/6", "/u/x", "/s/a/b/c/7"])))
