@@ -9,15 +9,16 @@ Never fails.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, repeat
 from operator import add
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tacc_sync.outside.hpss.hsi_commands import is_normal, why_unspeakable
 from tacc_sync.outside.hpss.hsi_said import Complaint, Unknown
 from tacc_sync.outside.hpss.interface import ListedFile
 
+_T = TypeVar("_T")
 _DATE = re.compile(r"(?:0[1-9]|1[0-2])/(?:0[1-9]|[12]\d|3[01])/\d{4}", re.ASCII)
 _TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-6]\d", re.ASCII)
 # No more digits than a 64-bit number surely holds.
@@ -112,7 +113,8 @@ class FileLines:
             and _numbers(list(set[str]().union(*small))) is not None
         ):
             return None
-        volumes, dates, dates_again = self._volumes_of(labels), self._dates_of(days), self._dates_of(days_again)
+        volumes = _read_all(labels, self._volumes, self._read_volumes)
+        dates, dates_again = (_read_all(texts, self._days, self._read_day) for texts in (days, days_again))
         places, bytes_of = _places(positions), _numbers(sizes)
         if volumes is None or dates is None or dates_again is None or places is None or bytes_of is None:
             return None
@@ -131,18 +133,6 @@ class FileLines:
             start += lines
         written = map(add, dates, times)
         return PlainLines(list(map(ListedFile, paths, bytes_of, sections, offsets, volumes, written)), by_directory)
-
-    def _volumes_of(self, labels: list[str]) -> list[tuple[str, ...]] | None:
-        known = self._volumes
-        for label in set(labels).difference(known):
-            if "\n" in label or self._read_volumes(label) is None:
-                return None
-        return list(map(known.__getitem__, labels))
-
-    def _dates_of(self, days: list[str]) -> list[str] | None:
-        if any(self._read_day(day) is None for day in set(days).difference(self._days)):
-            return None
-        return list(map(self._days.__getitem__, days))
 
     def _are_times(self, times: list[str], last_times: list[str]) -> bool:
         """Whether the first ones are times, and the second ones too, each with the line end behind it."""
@@ -241,6 +231,16 @@ def _run(part: str) -> _Run | None:
     if len(part) - len(text) != count * (len(start) - 2) or text.count("/") != 4 * count:
         return None
     return _Run(part[begin:slash], text, count)
+
+
+def _read_all(texts: Sequence[str], known: Mapping[str, _T], read: Callable[[str], _T | None]) -> list[_T] | None:
+    """What each says, of texts that nearly all are `known`; None when one of them can't be read."""
+    try:
+        return list(map(known.__getitem__, texts))
+    except KeyError:
+        if any("\n" in text or read(text) is None for text in set(texts).difference(known)):
+            return None
+    return list(map(known.__getitem__, texts))
 
 
 def _are_plain_names(names: Sequence[str]) -> bool:
