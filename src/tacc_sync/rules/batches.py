@@ -41,12 +41,13 @@ class _OfListing(Struct, array_like=True, gc=False):
 class Candidate(_OfListing, array_like=True, gc=False):
     """A file that a request means, and what is known of it before it is cut into a unit.
 
-    `archive_hash` as in a unit's document, `vouched` too. `lender`: the unit of another request that carries it. `why`:
-    it must not be carried unless the operator says so. `is_speakable`: its name can stand in a document.
+    `archive_hash` as in a unit's document, `vouched` too (None: nobody has said anything). `lender`: the unit of
+    another request that carries it. `why`: it must not be carried unless the operator says so. `is_speakable`: its name
+    can stand in a document.
     """
 
     archive_hash: str = ""
-    vouched: dict[str, str] = {}
+    vouched: dict[str, str] | None = None
     lender: str = ""
     why: Why | None = None
     is_speakable: bool = True
@@ -120,7 +121,7 @@ def _carried(candidates: Sequence[Candidate], destination_of: Callable[[str], st
     files = _files(candidates, destination_of)
     for file, candidate in zip(files, candidates, strict=True):
         if candidate.archive_hash or candidate.vouched or candidate.lender:
-            file.archive_hash, file.vouched = candidate.archive_hash, candidate.vouched
+            file.archive_hash, file.vouched = candidate.archive_hash, candidate.vouched or {}
             file.borrowed_from = candidate.lender
     return files
 
