@@ -53,7 +53,7 @@ def counted(name, method):
         calls.append(name)
         return method(self, *args, **kwargs)
     return call
-for name in "names read create rename link unlink mkdir rmdir sync status seal digest".split():
+for name in "names read create rename link unlink mkdir rmdir sync status seal digest follow".split():
     setattr(PosixDisk, name, counted(name, getattr(PosixDisk, name)))
 from tacc_sync.cli.main import main
 status = main(["--set", "forecast.every=0", "run", "--once", "--quiet"])

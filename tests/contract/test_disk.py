@@ -195,3 +195,85 @@ def test_both_do_the_same(tmp_path_factory, calls):
     real, fake = PosixDisk(str(tmp_path_factory.mktemp("disk"))), simulated()
     for number, call in enumerate([*START, *calls]):
         assert outcome(real, call) == outcome(fake, call), (number, call)
+
+
+# --- a file that grows
+
+
+def write(disk, path, content, *, zeros_up_to=0):
+    """What another program does to a file: it holds this now, from its beginning; with a hole behind it up to a size."""
+    if isinstance(disk, PosixDisk):
+        with open(f"{disk.root}/{path}", "r+b") as file:
+            file.truncate(0)
+            file.write(content)
+            file.truncate(max(len(content), zeros_up_to))
+    else:
+        disk.fs.write(disk.fs.at(path), content + bytes(max(0, zeros_up_to - len(content))), hole=zeros_up_to > 0)
+
+
+def followed(disk, begun=None, *, path="a", behind=0, most=10**9, may_go_on=lambda: True):
+    return disk.follow(path, ["md5", "sha512"], begun, behind=behind, most=most, may_go_on=may_go_on)
+
+
+def sums(content):
+    return {"md5": hashlib.md5(content).hexdigest(), "sha512": hashlib.sha512(content).hexdigest()}
+
+
+def test_what_has_arrived_is_hashed_and_the_rest_later(disk):
+    disk.create("a", b"")
+    begun = followed(disk)
+    assert begun.at == 0
+    for content, behind, most, at in (
+        (b"1234567890", 3, 100, 7),
+        (b"1234567890ab", 3, 1, 8),
+        (b"1234567890ab", 3, 9, 9),
+    ):
+        write(disk, "a", content)
+        begun = followed(disk, begun, behind=behind, most=most)
+        assert begun.at == at
+    write(disk, "a", b"1234567890abcd")
+    assert disk.digest("a", ["md5", "sha512"], begun=begun) == sums(b"1234567890abcd")
+
+
+def test_of_what_was_read_early_the_digest_is_that_of_what_lay_there_then(disk):
+    disk.create("a", b"early")
+    begun = followed(disk)
+    write(disk, "a", b"laterest")
+    assert disk.digest("a", ["md5", "sha512"], begun=begun) == sums(b"earlyest")
+    assert disk.digest("a", ["md5", "sha512"]) == sums(b"laterest")
+
+
+def test_of_another_file_or_a_shorter_one_nothing_was_read(disk):
+    for change in ("replaced", "cut"):
+        disk.create("a", b"early")
+        again, begun = followed(disk), followed(disk)
+        if change == "replaced":
+            disk.create("b", b"another one")
+            disk.rename("b", "a")
+        else:
+            write(disk, "a", b"ear")
+        content = disk.read("a")
+        assert followed(disk, again) is None
+        assert disk.digest("a", ["md5", "sha512"], begun=begun) == sums(content)
+        assert followed(disk).at == len(content)
+        disk.unlink("a")
+
+
+def test_no_hole_is_followed(disk):
+    disk.create("a", b"")
+    write(disk, "a", b"", zeros_up_to=100_000)
+    begun = followed(disk)
+    assert begun.at == 0
+    write(disk, "a", b"x" * 100_000)
+    assert followed(disk, begun).at == 100_000
+
+
+def test_what_cannot_be_followed(disk):
+    disk.mkdir("d")
+    disk.create("a", b"x")
+    refused(lambda: followed(disk, path="gone"), errno.ENOENT)
+    refused(lambda: followed(disk, path="d/gone/x"), errno.ENOENT)
+    refused(lambda: followed(disk, path="d"), *NO_DOCUMENT)
+    refused(lambda: followed(disk, may_go_on=lambda: False), errno.EINTR)
+    with pytest.raises(ValueError):
+        disk.follow("a", ["no-such-sum"], None, behind=0, most=1)

@@ -545,7 +545,8 @@ def operations(disk):
         "read": disk.read, "create": lambda p: disk.create(p, b"x"), "unlink": disk.unlink, "mkdir": disk.mkdir,
         "rmdir": disk.rmdir, "rename from": lambda p: disk.rename(p, "new"), "rename to": lambda p: disk.rename("old", p),
         "link from": lambda p: disk.link(p, "new"), "link to": lambda p: disk.link("old", p),
-        "digest": lambda p: disk.digest(p, ["md5"]), "names": disk.names, "sync": disk.sync, "status": disk.status,
+        "digest": lambda p: disk.digest(p, ["md5"]),
+        "follow": lambda p: disk.follow(p, ["md5"], None, behind=0, most=10**9), "names": disk.names, "sync": disk.sync, "status": disk.status,
     }  # fmt: skip
 
 
@@ -566,14 +567,14 @@ def test_no_operation_leaves_the_root(tmp_path, canary, operation, path):
     assert operation == "status" and found is None
 
 
-@pytest.mark.parametrize("operation", ["read", "digest", "names", "sync", "rmdir"])
+@pytest.mark.parametrize("operation", ["read", "digest", "follow", "names", "sync", "rmdir"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_plain_file_is_not_opened_for_long(tmp_path, canary, operation, kind):
     (tmp_path / "root").mkdir()
     planters(canary)[kind](tmp_path / "root/x")
     disk = PosixDisk(str(tmp_path / "root"))
     plain = disk.status("x").kind == "file"
-    if kind == "huge" and operation == "digest":
+    if kind == "huge" and operation in {"digest", "follow"}:
         return
     refused = None
     try:

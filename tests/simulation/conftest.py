@@ -1,10 +1,22 @@
-"""Shows what the searches have tried, also when several processes run them (`-n 2`)."""
+"""Shows what the searches have tried, also when several processes run them (`-n 2`). In all of them each file with a hash
+in the archive, however small, is read while it arrives."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+import pytest
+
+from tacc_sync.pipeline import hashing
+from tacc_sync.rules import retrieval
+
+
+@pytest.fixture(autouse=True)
+def followed(monkeypatch):
+    monkeypatch.setattr(retrieval, "FOLLOWED_FROM", 1)
+    monkeypatch.setattr(hashing, "BEHIND", 1)
 
 
 def pytest_configure(config):

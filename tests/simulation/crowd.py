@@ -65,6 +65,7 @@ HABITS = (
     "zeros",
     "silent",
     "wrong",
+    "other first",
     "stubborn",
     "login lost",
 )

@@ -926,6 +926,11 @@ def home_fenced_before_part(patch):
     patch.setattr(recovery.Recovery, "fence", fence)
 
 
+def early_reading_is_believed(patch):
+    patch.setattr(retrieval, "is_followed", lambda file: True)
+    patch.setattr(retrieval, "is_expected", lambda file, hashes: True)
+
+
 def placed_by_rename(patch):
     def place(disk, worker, unit, index, digest_of_part):
         disk.rename(transfer_buffer.part_path(worker, unit, index), transfer_buffer.path(unit, index))
@@ -1061,6 +1066,7 @@ def chain_before_certificate(patch):
 BEFORE_FINISHER = ("syncer", "retriever", "globus_xfer", "reaper")
 WITH_BAD_DELIVERY = partial(a_world, 4, 2, fates=("garbage", "fails half-way"))
 WITH_BAD_FILES = partial(a_world, 4, 2, habits=("zeros", "short"))
+WRITTEN_OTHERWISE = partial(a_world, 4, 2, habits=("other first", "wrong", "other first"))
 BEFORE_RETRIEVER = ("syncer",)
 BEFORE_GLOBUS = ("syncer", "retriever")
 LOST = (strikes.MUTATIONS, strikes.LostReply())
@@ -1090,6 +1096,10 @@ RULES = {
     ),
     "delivered on the record's size and checksum": (believe_any_record, [undisturbed(WITH_BAD_DELIVERY)]),
     "retrieved on what was read back": (believe_the_exit_status, [undisturbed(WITH_BAD_FILES)]),
+    "what was read early is believed only if somebody expects it": (
+        early_reading_is_believed,
+        [undisturbed(WRITTEN_OTHERWISE)],
+    ),
     "fence by one rename of the directory": (fence_claim_by_claim, [pair("reaper"), pair("globus_xfer settles")]),
     "temporary files in the home": (temporary_files_outside, [late("retriever"), pair("retriever")]),
     "take away through the home": (take_away_directly, [pair("retriever", wakes=(3,), first=65, stride=2)]),
@@ -1166,6 +1176,7 @@ CONTROLS = [
     worlds(number=20),
     undisturbed(WITH_BAD_DELIVERY),
     undisturbed(WITH_BAD_FILES),
+    undisturbed(WRITTEN_OTHERWISE),
     undisturbed(tight),
     two("retriever", tight, BEFORE_RETRIEVER, stride=41),
     two("retriever", one_tape, BEFORE_RETRIEVER, stride=31),

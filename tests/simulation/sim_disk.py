@@ -242,6 +242,19 @@ class Fs:
         return other
 
 
+class Begun:
+    """What was read of a file while it was written."""
+
+    __slots__ = ("content", "file")
+
+    def __init__(self, file):
+        self.file, self.content = file, b""
+
+    @property
+    def at(self):
+        return len(self.content)
+
+
 class Flight:
     """An operation that is on the wire: its paths are resolved, it has not been executed yet."""
 
@@ -392,15 +405,33 @@ class SimDisk:
         # The content itself is the best of all times of change.
         return Seal(len(node.content), 1, int(node.hole), zlib.crc32(node.content))
 
-    def digest(self, path, algorithms, may_go_on=lambda: True):
+    def digest(self, path, algorithms, may_go_on=lambda: True, begun=None):
         self.world.boundary(self.process, "digest", path)
         file = self._file(path)
         content = file.content
+        if begun is not None and begun.file is file and begun.at <= len(content):
+            content = begun.content + content[begun.at :]
         self.world.boundary(self.process, "digest2", path)
         if not may_go_on():
             raise InterruptedError(errno.EINTR, "stopped while hashing", path)
         self.fs.flush(file)
         return {algorithm: hash_of(algorithm, content) for algorithm in algorithms}
+
+    def follow(self, path, algorithms, begun, *, behind, most, may_go_on=lambda: True):
+        self.world.boundary(self.process, "follow", path)
+        file = self._file(path)
+        for algorithm in algorithms:
+            hash_of(algorithm, b"")
+        begun = begun or Begun(file)
+        if begun.file is not file or begun.at > len(file.content):
+            return None
+        there = begun.at if file.hole else len(file.content)
+        end = max(begun.at, min(there - behind, begun.at + most))
+        while begun.at < end:
+            begun.content += file.content[begun.at : begun.at + 1]
+            if not may_go_on():
+                raise InterruptedError(errno.EINTR, "stopped while hashing", path)
+        return begun
 
     def free_bytes(self):
         return 10**15

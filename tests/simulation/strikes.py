@@ -8,7 +8,7 @@ from tacc_sync.rules.faults import WorldFault
 
 MUTATIONS = ("rename", "link", "unlink", "mkdir", "rmdir", "create")
 NEED_SPACE = ("create", "write", "fsync", "mkdir", "link")
-READS = ("read", "names", "status", "seal", "digest", "sync")
+READS = ("read", "names", "status", "seal", "digest", "follow", "sync")
 GLOBUS = ("submission_id", "submit", "task", "tasks", "records", "cancel")
 
 

@@ -250,7 +250,9 @@ class HsiSession:
             return self.ends_here("HPSS-HANGING", "no byte had moved (simulated)")
         if self.written == 0 and len(content) > 1:
             self.written = len(content) // 2
-            world.buffer.write(self.node, content[: self.written])
+            early = content[: self.written]
+            # Tried twice, or in another order than from the first byte to the last.
+            world.buffer.write(self.node, bytes(255 - b for b in early) if self.habit == "other first" else early)
             return True
         hole = False
         if self.habit == "short":

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tacc_sync.campaign import bound, campaign, catalogues, compare, policies, reorder
 from tacc_sync.campaign.campaign import Broken, Campaign, Scene
 from tacc_sync.campaign.kernel import Kernel, SimBell
-from tacc_sync.campaign.memory_disk import MemoryDisk, Packed
+from tacc_sync.campaign.memory_disk import Copy, MemoryDisk, Packed, declared
 from tacc_sync.campaign.service import Network
 from tacc_sync.campaign.tape_model import MEDIA, Extent, Geometries, Geometry
 from tacc_sync.campaign.weather import Trouble, Weather
@@ -314,6 +314,27 @@ def test_what_is_kept_compressed_reads_like_any_other_file():
     assert disk.read("queue/whole") == content
 
 
+@pytest.mark.parametrize(
+    ("seconds", "follow_rate", "left"),
+    [
+        # One second's worth, and what we stay behind.
+        (100.0, 500, 10 + 50),
+        # As much as the cores could read while it came, but for the last second.
+        (100.0, 5, 1000 - 99 * 5),
+        # Nothing was read of what comes within a second.
+        (1.0, 500, 1000),
+        (0.0, 500, 1000),
+    ],
+)
+def test_of_a_copy_that_was_followed_what_is_left_is_read(seconds, follow_rate, left):
+    spent = []
+    disk = MemoryDisk("/d", hash_rate=100.0, follow_rate=follow_rate, spend=spent.append)
+    disk.place("f", Copy(1000, "/a", seconds=seconds))
+    begun = disk.follow("f", ["md5"], None, behind=50, most=10**9)
+    assert disk.digest("f", ["md5"], begun=begun) == {"md5": declared("/a", "md5")}
+    assert spent == [pytest.approx(left / 100.0)]
+
+
 # --- campaigns --------------------------------------------------------------------------------------------------------
 
 
@@ -512,3 +533,14 @@ def test_the_command_shows_a_table_and_refuses_what_it_cannot_do(capsys):
     assert main(["simulate", "--locate-factor", "0"]) == 64
     assert main(["simulate", "--network", "fast"]) == 64
     assert main(["simulate", "--catalogue", "A", "--scale", "0.003", "--buffer", "90GB"]) == 1
+
+
+def test_what_is_hashed_while_it_arrives_makes_room_the_sooner():
+    """One drive, room for two files: a file without a hash is read for as long as it came from tape."""
+    catalogue = catalogues.make("A", scale=0.0005)
+    largest = max(file.size for file in catalogue.files)
+    took = {
+        hashes: campaign.run(catalogue, Scene(1, 2 * largest, Network(1e9), hash_rate=360e6, hashes=hashes)).makespan
+        for hashes in (True, False)
+    }
+    assert took[True] < 0.9 * took[False]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tacc_sync.campaign.catalogues import Catalogue
 from tacc_sync.campaign.kernel import Kernel, SimBell
-from tacc_sync.campaign.memory_disk import Copy, MemoryDisk
+from tacc_sync.campaign.memory_disk import Copy, MemoryDisk, declared
 from tacc_sync.campaign.reorder import served
 from tacc_sync.campaign.tape_model import Geometries
 from tacc_sync.campaign.weather import Weather
@@ -255,13 +255,14 @@ class SimHpss:
         session_start: float,
         arriving: Callable[[int], None],
         outstanding: int = 1,
+        hashes: bool = True,
     ) -> None:
         """`session_start`: seconds from the start of hsi until it asks for its first file. `arriving` is told of bytes
         that begin to arrive, and (negative) of those that lie in the buffer as a file, or have been given up.
-        `outstanding`: how many requests of a session are open at a time."""
+        `outstanding`: how many requests of a session are open at a time. `hashes`: it keeps one of each file."""
         self._catalogue, self._library, self._buffer = catalogue, library, buffer
         self._session_start, self._outstanding = session_start, outstanding
-        self._arriving = arriving
+        self._arriving, self._hashes = arriving, hashes
         self._sizes = {file.path: file.size for file in catalogue.files}
         self._failed: set[str] = set()
 
@@ -279,8 +280,10 @@ class SimHpss:
         return Listing(Spool(ListedFile, (file for file in self._catalogue.files if file.path in wanted)))
 
     def hashes(self, paths: Iterable[str]) -> dict[str, ArchiveHash | None]:
-        # As at a site that keeps none: its own line for each file is the proof.
-        return dict.fromkeys(paths)
+        if not self._hashes:
+            # Its own line for each file is the proof.
+            return dict.fromkeys(paths)
+        return {path: ArchiveHash("md5", declared(path, "md5")) for path in paths}
 
     def get(
         self,
@@ -306,7 +309,9 @@ class SimHpss:
                 at_last = on_last if place == len(fetches) - 1 else None
                 error = self._fetch(reader, fetch.hpss_path, fetch.local_path.removeprefix(root), at_last)
                 fetched[number] = Fetched(None if error else self._sizes[fetch.hpss_path], error)
-                on_fetched(number)
+                # Asked every second, but in time that is simulated once for each file: see `MemoryDisk.follow`.
+                if may_go_on():
+                    on_fetched(number)
         except _Ended as ended:
             trouble = ended.trouble
         reader.leave(trouble)
@@ -333,12 +338,12 @@ class SimHpss:
         figures, size = self._library.figures, self._sizes[path]
         fails = path not in self._failed and self._library.weather.fails_once(path)
         self._arriving(size)
-        done = 0
+        done, seconds = 0, 0.0
         try:
             extents = self._catalogue.extents[path]
             for extent in extents:
                 end = extent.start + (extent.end - extent.start) // 2 if fails else extent.end
-                reader.read(extent.cartridge, extent.start, end, at_last if extent is extents[-1] else None)
+                seconds += reader.read(extent.cartridge, extent.start, end, at_last if extent is extents[-1] else None)
                 done += end - extent.start
                 if fails:
                     self._failed.add(path)
@@ -349,7 +354,7 @@ class SimHpss:
             raise
         finally:
             self._arriving(-size)
-        self._buffer.place(local, Copy(size, path))
+        self._buffer.place(local, Copy(size, path, seconds=seconds))
         return ""
 
 
@@ -360,9 +365,9 @@ class _Reader:
         self._library = library
         self._drive: Drive | None = None
 
-    def read(self, label: str, start: int, end: int, at_last: Callable[[], None] | None = None) -> None:
-        """Read a part of a cartridge, mounting it where that is needed. `at_last` is called when it is there, and it is
-        the last part that the session reads."""
+    def read(self, label: str, start: int, end: int, at_last: Callable[[], None] | None = None) -> float:
+        """Read a part of a cartridge, mounting it where that is needed; for how many seconds bytes have come. `at_last`
+        is called when it is there, and it is the last part that the session reads."""
         library = self._library
         mine, self._drive = self._drive, None
         drive = self._drive = library.take(label, mine)
@@ -380,6 +385,7 @@ class _Reader:
             raise
         library.figures.reading += reading
         drive.at = end
+        return reading
 
     def leave(self, trouble: tuple[str, str] | None) -> None:
         """The session is over."""

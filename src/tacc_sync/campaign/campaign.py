@@ -67,7 +67,8 @@ class Broken(Exception):
 class Scene:
     """What a campaign runs in. `buffer`: bytes of quota, 0 is no limit. `idle_dismount`: seconds until a cartridge that
     nobody uses is dismounted. `session_start`: seconds for hsi to start and log in. `hash_rate`: bytes a second that
-    one core hashes; `cores`: how many do. `outstanding`: how many requests of a session the archive may choose from,
+    one core hashes; `cores`: how many do. `hashes`: the archive keeps one of each file, so that what is hashed while it
+    arrives can be believed. `outstanding`: how many requests of a session the archive may choose from,
     as with `recall = "stage"`; 1: it carries them out as they come. `longest`: seconds after which a campaign is given
     up."""
 
@@ -78,6 +79,7 @@ class Scene:
     session_start: float = 2.0
     hash_rate: float = 500e6
     cores: int = 16
+    hashes: bool = True
     outstanding: int = 1
     trouble: Trouble = field(default_factory=Trouble)
     settings: Settings = field(default_factory=Settings)
@@ -145,7 +147,13 @@ class Campaign:
         self.weather = Weather(scene.trouble)
         self.executor = _SimExecutor(kernel, scene.cores)
         self.disk = MemoryDisk("/simulated/workspace", packs=FINISHED)
-        self.buffer = MemoryDisk("/simulated/buffer", hash_rate=scene.hash_rate, spend=self.executor.spend)
+        self.buffer = MemoryDisk(
+            "/simulated/buffer",
+            hash_rate=scene.hash_rate,
+            # All drives read at once, and share the cores.
+            follow_rate=scene.hash_rate * min(1.0, scene.cores / max(1, scene.drives)),
+            spend=self.executor.spend,
+        )
         self.library = Library(kernel, geometries, self.weather, scene.drives, scene.idle_dismount)
         self.hpss = SimHpss(
             catalogue,
@@ -154,6 +162,7 @@ class Campaign:
             session_start=scene.session_start,
             arriving=self._arriving,
             outstanding=scene.outstanding,
+            hashes=scene.hashes,
         )
         self.service = Service(kernel, scene.network, self.weather, self.buffer)
         self.settings = settings_of(scene)

@@ -12,16 +12,25 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tacc_sync.workspace.disk import Disk, Seal, Status
+from tacc_sync.workspace.disk import Begun, Disk, Seal, Status
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A file of the archive in the buffer: bytes, the path that it came from, and epoch seconds."""
+    """A file of the archive in the buffer: bytes, the path that it came from, and epoch seconds. `seconds`: how long
+    its bytes took to arrive."""
 
     size: int
     of: str
     mtime: int = 1_614_597_347
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What was hashed of a copy by the time that it was complete: `at` bytes."""
+
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +67,24 @@ _Entries = dict[str, Content | None]
 
 
 class MemoryDisk:
-    """The dozen file operations. `spend(seconds)` is told how long a digest takes; `changed` counts the changes of each
-    directory's names. What is written piece by piece, or comes to lie below `packs`, is kept compressed: a campaign of
-    a million files leaves two gigabytes of manifests and of documents that are finished."""
+    """The dozen file operations. `spend(seconds)` is told how long a digest takes; a copy that arrives is followed at
+    `follow_rate`, bytes a second. `changed` counts the changes of each directory's names. What is written piece by
+    piece, or comes to lie below `packs`, is kept compressed: a campaign of a million files leaves two gigabytes of
+    manifests and of documents that are finished."""
 
     def __init__(
         self,
         root: str,
         *,
         hash_rate: float = 0.0,
+        follow_rate: float = 0.0,
         spend: Callable[[float], None] = lambda _seconds: None,
         packs: str = "",
     ) -> None:
         self._root = root
         self._packs = packs + "/" if packs else ""
         self._directories: dict[str, _Entries] = {"": {}}
-        self._hash_rate, self._spend = hash_rate, spend
+        self._hash_rate, self._follow_rate, self._spend = hash_rate, follow_rate, spend
         self.changed: dict[str, int] = {}
         # Told of each name that has appeared (1) or gone (-1): its directory, itself, and what it stands for.
         self.watch: Callable[[str, str, Content | None, int], None] | None = None
@@ -117,20 +128,42 @@ class MemoryDisk:
         return Seal(found.size, 1, found.mtime, found.mtime) if found is not None and found.kind == "file" else None
 
     def digest(
-        self, path: str, algorithms: Iterable[str], may_go_on: Callable[[], bool] = lambda: True
+        self,
+        path: str,
+        algorithms: Iterable[str],
+        may_go_on: Callable[[], bool] = lambda: True,
+        begun: Begun | None = None,
     ) -> dict[str, str]:
         if not may_go_on():
             raise InterruptedError(errno.EINTR, "stopped", path)
         found = self._at(path)
         if isinstance(found, Copy):
             if self._hash_rate > 0:
-                self._spend(found.size / self._hash_rate)
+                self._spend((found.size - (begun.at if begun is not None else 0)) / self._hash_rate)
             return {algorithm: declared(found.of, algorithm) for algorithm in algorithms}
         if found is None:
             raise IsADirectoryError(errno.EISDIR, "is a directory", path)
         if isinstance(found, Packed):
             found = found.content
         return {name: hashlib.new(name, found, usedforsecurity=False).hexdigest() for name in algorithms}
+
+    def follow(
+        self,
+        path: str,
+        algorithms: Iterable[str],  # noqa: ARG002
+        begun: Begun | None,  # noqa: ARG002
+        *,
+        behind: int,
+        most: int,  # noqa: ARG002
+        may_go_on: Callable[[], bool] = lambda: True,  # noqa: ARG002
+    ) -> Begun | None:
+        # Asked once, when all of it is there: as much as looks once a second would have got of it on the way, the last
+        # of them up to a second ago.
+        found = self._at(path)
+        if not isinstance(found, Copy) or found.seconds <= 0:
+            return None
+        seen = found.size * (1 - 1 / max(1.0, found.seconds)) - behind
+        return Ahead(max(0, int(min(seen, self._follow_rate * (found.seconds - 1)))))
 
     def free_bytes(self) -> int:
         return 1 << 60

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from typing import Literal
 
 from tacc_sync.outside.hpss.interface import Fetch, Hpss, Session
-from tacc_sync.pipeline.hashing import AtOnce, Hashing
+from tacc_sync.pipeline.hashing import Arriving, AtOnce, Hashing
 from tacc_sync.pipeline.priorities import Priorities
 from tacc_sync.pipeline.sessions import Sessions
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
@@ -41,6 +41,8 @@ WORLD_TROUBLE = failing.LOCAL_CODES | frozenset(
 )
 # Of a session that ended so we know neither why nor whose fault it is.
 UNKNOWN_TROUBLE = frozenset({"HPSS-HANGING", "HPSS-SESSION-BROKEN", "HSI-CRASHED"})
+# After so many sessions in a row whose files were not what was read of them while they were written, none is read so.
+MISLED = 3
 
 
 class Retriever:
@@ -70,6 +72,8 @@ class Retriever:
         self._priorities = Priorities(bench.disk)
         # That of all retrievers of a process: what goes wrong for each of them is known the sooner.
         self._streak = streak or failing.Streak()
+        # How many sessions in a row have written so that what was read meanwhile was worth nothing.
+        self._misled = 0
 
     def step(self) -> Step:
         """Choose a unit, recall it, pass it on."""
@@ -234,7 +238,8 @@ class Retriever:
         trouble: tuple[str, str] | None = None
         if wanted:
             read_before = self._streak.successes
-            hashing = Hashing(bench.buffer, self._executor, lambda: not bench.home.lost)
+            arriving = self._arriving(work, wanted)
+            hashing = Hashing(bench.buffer, self._executor, lambda: not bench.home.lost, arriving)
             try:
                 session = self._session(work, wanted, hashing)
                 if session.trouble is not None:
@@ -244,6 +249,7 @@ class Retriever:
                 self._take_over(work, wanted, session, trouble[0] if trouble else "", read_before, hashing)
             finally:
                 hashing.end()
+            self._judge_following(work, hashing)
         else:
             self._release_cartridges(unit)
         transfer_buffer.sync(bench.buffer, unit.unit)
@@ -284,7 +290,14 @@ class Retriever:
             for index in wanted
         ]
         bench.report("session_started", component="retriever", unit=work.unit, files=len(fetches))
-        session = self._get(work, fetches, lambda number: self._begin_to_hash(work, wanted[number], hashing))
+
+        def may_go_on() -> bool:
+            if bench.home.lost:
+                return False
+            hashing.look()
+            return True
+
+        session = self._get(work, fetches, may_go_on, lambda number: self._begin_to_hash(work, wanted[number], hashing))
         bench.report(
             "session_ended",
             component="retriever",
@@ -295,7 +308,9 @@ class Retriever:
         )
         return session
 
-    def _get(self, work: Work, fetches: list[Fetch], on_fetched: Callable[[int], None]) -> Session:
+    def _get(
+        self, work: Work, fetches: list[Fetch], may_go_on: Callable[[], bool], on_fetched: Callable[[int], None]
+    ) -> Session:
         bench, unit = self._bench, parse_unit(work.unit)
         assert unit is not None
         while True:
@@ -303,7 +318,7 @@ class Retriever:
                 return self._hpss.get(
                     fetches,
                     session_name=work.unit,
-                    may_go_on=lambda: not bench.home.lost,
+                    may_go_on=may_go_on,
                     # While the tape goes on. What it counts for is decided when hsi has ended.
                     on_fetched=on_fetched,
                     on_last=lambda: self._hand_over(unit, len(fetches)),
@@ -315,6 +330,30 @@ class Retriever:
             # One too many: we begin when the session has ended whose place we take.
             while not bench.home.lost and label in queues.cartridges_at_last_file(bench.disk):
                 bench.home.clock.sleep(1.0)
+
+    def _arriving(self, work: Work, wanted: list[int]) -> list[Arriving]:
+        """What is to be hashed while it arrives."""
+        if self._misled >= MISLED:
+            return []
+        part = transfer_buffer.part_path
+        return [
+            Arriving(
+                index,
+                part(self._bench.home.name, work.unit, index),
+                self._algorithms(file),
+                lambda hashes, file=file: retrieval.is_expected(file, hashes),  # type: ignore[misc]
+            )
+            for index in wanted
+            if retrieval.is_followed(file := work.files[index])
+        ]
+
+    def _judge_following(self, work: Work, hashing: Hashing) -> None:
+        """Where hsi writes so that what is read meanwhile is worth nothing, reading it is left."""
+        if hashing.badly_followed:
+            self._misled += 1
+            self._bench.report("copy_read_too_early", component="retriever", unit=work.unit, times=self._misled)
+        elif hashing.well_followed:
+            self._misled = 0
 
     def _begin_to_hash(self, work: Work, index: int, hashing: Hashing) -> None:
         file = work.files[index]

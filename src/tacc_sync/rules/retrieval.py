@@ -13,6 +13,11 @@ from typing import Literal
 from tacc_sync.rules.documents import File, Why
 from tacc_sync.rules.patience import from_iso
 
+# A smaller file is read within the second that lies between two looks at one that arrives.
+FOLLOWED_FROM = 256 * 1024 * 1024
+# Sums of 32 bits: by chance another content has the same.
+_SUMS = frozenset({"adler32", "crc32"})
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
@@ -30,6 +35,20 @@ def algorithms(file: File, record_algorithm: str) -> list[str]:
         if name and name not in wanted:
             wanted.append(name)
     return wanted
+
+
+def is_followed(file: File) -> bool:
+    """Is this file to be hashed while it arrives? It must be so large that this saves time, and what was read then can
+    be believed only where somebody knows a hash of it that no other content has."""
+    if file.size < FOLLOWED_FROM:
+        return False
+    return any(said and said.partition(":")[0] not in _SUMS for said in (file.archive_hash, *file.vouched.values()))
+
+
+def is_expected(file: File, hashes: Mapping[str, str]) -> bool:
+    """Are these hashes what everybody who vouches for this file says, and does anybody?"""
+    judged = judge_content(file, hashes, reported_bytes=None, unhashed="line")
+    return isinstance(judged, Retrieved) and judged.proof == "hash"
 
 
 def judge_shape(file: File, *, size: int | None, has_hole: bool, said: str) -> Why | None:

@@ -40,6 +40,14 @@ class Seal:
     changed_ns: int
 
 
+class Begun(Protocol):
+    """What has been hashed of a file while it was being written: its first `at` bytes. Made by `Disk.follow`."""
+
+    @property
+    def at(self) -> int:
+        """So many bytes."""
+
+
 class Disk(Protocol):
     """A directory tree that several hosts may share."""
 
@@ -82,11 +90,34 @@ class Disk(Protocol):
         """The seal of a plain file; None when there is none."""
 
     def digest(
-        self, path: str, algorithms: Iterable[str], may_go_on: Callable[[], bool] = lambda: True
+        self,
+        path: str,
+        algorithms: Iterable[str],
+        may_go_on: Callable[[], bool] = lambda: True,
+        begun: Begun | None = None,
     ) -> dict[str, str]:
         """Lower-case hex digests of a file's content in one read (`md5`, `sha512`, `adler32` …), and flush it to disk.
 
+        Of what `begun` covers they are those of the bytes that lay there then, unless it is another file now, or a
+        shorter one: `begun` must not be used again.
         ValueError for an algorithm that is not known; InterruptedError when `may_go_on` said no.
+        """
+
+    def follow(
+        self,
+        path: str,
+        algorithms: Iterable[str],
+        begun: Begun | None,
+        *,
+        behind: int,
+        most: int,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> Begun | None:
+        """Hash what has arrived of a file that another program writes, for a later `digest` to go on with: from where
+        `begun` ended up to the first hole, but for the last `behind` bytes, at most `most` bytes.
+
+        None when it is another file than it was, or shorter than what was read: nothing of that counts.
+        Fails as `digest` does; then `begun` holds as much as was read.
         """
 
     def free_bytes(self) -> int:

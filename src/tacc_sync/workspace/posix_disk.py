@@ -13,8 +13,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from tacc_sync.workspace.disk import NO_DOCUMENT, Seal, Status
-from tacc_sync.workspace.posix_hash import digest_open
+from tacc_sync.workspace.disk import NO_DOCUMENT, Begun, Seal, Status
+from tacc_sync.workspace.posix_hash import Running, digest_open, follow_open
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 4 * 1024 * 1024
@@ -147,18 +147,27 @@ class PosixDisk:
         return Seal(found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
     def digest(
-        self, path: str, algorithms: Iterable[str], may_go_on: Callable[[], bool] = lambda: True
+        self,
+        path: str,
+        algorithms: Iterable[str],
+        may_go_on: Callable[[], bool] = lambda: True,
+        begun: Begun | None = None,
     ) -> dict[str, str]:
-        file = self._file(path)
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.ELOOP, "is no plain file", path)
-            return digest_open(file, algorithms, may_go_on)
-        except OSError as error:
-            error.filename = path
-            raise
-        finally:
-            os.close(file)
+        with self._plain(path) as file:
+            return digest_open(file, algorithms, may_go_on, begun=_ours(begun))
+
+    def follow(
+        self,
+        path: str,
+        algorithms: Iterable[str],
+        begun: Begun | None,
+        *,
+        behind: int,
+        most: int,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> Begun | None:
+        with self._plain(path) as file:
+            return follow_open(file, algorithms, _ours(begun), behind=behind, most=most, may_go_on=may_go_on)
 
     def free_bytes(self) -> int:
         found = os.statvfs(self._root)
@@ -172,6 +181,20 @@ class PosixDisk:
             return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=fd)
         finally:
             os.close(fd)
+
+    @contextmanager
+    def _plain(self, path: str) -> Iterator[int]:
+        """A plain file, to be read."""
+        file = self._file(path)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.ELOOP, "is no plain file", path)
+            yield file
+        except OSError as error:
+            error.filename = path
+            raise
+        finally:
+            os.close(file)
 
     def _directory(self, path: str) -> int:
         """A descriptor of a directory, for the caller to close."""
@@ -209,6 +232,11 @@ class PosixDisk:
                 os.close(new_fd)
         finally:
             os.close(old_fd)
+
+
+def _ours(begun: Begun | None) -> Running | None:
+    # One of another disk's cannot be gone on with.
+    return begun if isinstance(begun, Running) else None
 
 
 def _has_hole(directory: int, name: str, found: os.stat_result) -> bool:
