@@ -216,15 +216,47 @@ def test_a_fresh_tape_does_not_overtake_one_that_is_begun_and_waits_for_room():
 
 
 def test_the_fewer_tapes_are_begun_the_more_waits_for_the_network():
-    waiting = [unit("A1", 0, 10), *(unit("B1", seq, 900) for seq in range(1, 6))]
+    waiting = [unit("A1", 0, 10), *(unit("B1", seq, 50) for seq in range(1, 91))]
     about = {"quota": 1000, "sessions": 4, "in_use": {"B1"}}
     assert chosen(waiting, **about, at_work=3, backlog=100)
     assert isinstance(choose(waiting, **about, at_work=3, backlog=200), Nothing)
     assert chosen(waiting, **about, at_work=1, backlog=200)
     # Near the end there is room for what all drives read more than the network takes.
-    assert chosen(waiting[:5], **about, at_work=3, backlog=200)
+    assert chosen(waiting[:75], **about, at_work=3, backlog=200)
     # What is in its drive goes on as long as there is room.
     assert chosen([unit("A1", 3, 10)], **about, last={"A1"}, at_work=3, backlog=900)
+
+
+def test_a_chain_that_would_be_read_when_all_else_is_there_is_late():
+    waiting = [unit("A1", 0, 60), *(unit("B1", seq, 10) for seq in range(1, 10)), unit("C1", 0, 10)]
+    about = {"quota": 1000, "sessions": 4, "in_use": {"B1"}, "at_work": 2, "backlog": 900}
+    # Though the network has enough, and before what was begun.
+    assert chosen(waiting, **about, reserved=[unit("E1", 0, 20)]).tape == "A1"
+    assert chosen([unit("D1", 3, 20), *waiting], **about).tape == "A1"
+    # The more there is besides, the less it is so.
+    more = [*waiting, *(unit("D1", seq, 10) for seq in range(1, 400))]
+    assert isinstance(choose(more, **(about | {"in_use": {"B1", "D1"}})), Nothing)
+    # A drive must be free for it: what waits in one for room comes first.
+    full = about | {"at_work": 3, "mounted": ["D1"]}
+    assert chosen([unit("D1", 3, 5), *waiting], **full).tape == "D1"
+    # In the middle of a chain it is not: what comes before it is on its way.
+    joined = [unit("A0-A1", 0, 1), *waiting, *(unit("D1", seq, 10) for seq in range(1, 400))]
+    assert isinstance(choose(joined, **(about | {"in_use": {"A0", "B1", "D1"}})), Nothing)
+
+
+def test_where_room_is_short_no_more_tapes_are_open_than_drives():
+    waiting = [unit("A1", 3, 10), unit("B1", 0, 10), unit("C1-C2", 0, 10)]
+    about = {"quota": 30, "sessions": 2, "at_work": 1, "in_use": {"D1"}}
+    assert chosen(waiting, **about, mounted=["E1"]).tape == "A1"
+    # What waits for room in a drive has the other drive; also when a joint is next there.
+    assert chosen(waiting, **about, mounted=["C1"]).tape == "C1-C2"
+    assert isinstance(choose(waiting[:2], **about, mounted=["C1"], reserved=[unit("D1", 0, 21)]), Nothing)
+    one = {**about, "reserved": [unit("D1", 0, 20)]}
+    assert isinstance(choose([*waiting[:2], unit("C1-C2", 0, 11)], **one, mounted=["C1"]), Nothing)
+    assert chosen(waiting[:2], **one).tape == "A1"
+    # The one that has waited longest first.
+    both = [unit("A1", 3, 10), unit("B1", 3, 10)]
+    assert chosen(both, quota=30, sessions=2, mounted=["B1", "A1"]).tape == "B1"
 
 
 def test_what_has_waited_long_for_room_is_overtaken_no_more():

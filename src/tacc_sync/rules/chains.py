@@ -17,6 +17,9 @@ from operator import attrgetter
 from tacc_sync.rules.identity import UnitName
 from tacc_sync.rules.reel import Reel
 
+# What comes first in the order of tapes: where a chain begins; where it can be cut; what lies in its middle.
+HEAD, CUT, MIDDLE = range(3)
+
 
 @dataclass(slots=True, eq=False)
 class Tape:
@@ -50,12 +53,11 @@ class Tape:
 class Fresh:
     """The tapes whose next unit is of one request, and of which nothing was taken, best first.
 
-    `largest`, `least`: of their next units, in bytes. `least_following`: of all of them. `has_no_cartridge`: one of
+    `least`: of their next units, in bytes; `least_following`: of all of them. `has_no_cartridge`: one of
     them is on none.
     """
 
     tapes: list[Tape] = field(default_factory=list)
-    largest: int = 0
     least: int = 0
     least_following: int = 0
     has_no_cartridge: bool = False
@@ -63,8 +65,7 @@ class Fresh:
     def settle(self) -> None:
         """Its tapes have changed."""
         self.tapes.sort(key=attrgetter("order"))
-        sizes = [tape.next.bytes for tape in self.tapes]
-        self.largest, self.least = max(sizes), min(sizes)
+        self.least = min([tape.next.bytes for tape in self.tapes])
         self.least_following = min(map(attrgetter("following"), self.tapes))
         self.has_no_cartridge = () in map(attrgetter("cartridges"), self.tapes)
 
@@ -246,13 +247,13 @@ class Chains:
             if first is not None:
                 tape.whole = first.whole
                 # The chain is cut here: best so that both parts are long.
-                tape.order = 1, -min(tape.following, tape.whole - tape.following), tape.name
+                tape.order = CUT, -min(tape.following, tape.whole - tape.following), tape.name
             elif tape.before:
                 tape.whole = max([other.whole for other in tape.before])
-                tape.order = 2, -tape.following, tape.name
+                tape.order = MIDDLE, -tape.following, tape.name
             else:
                 tape.whole = tape.following
-                tape.order = 0, -tape.following, tape.name
+                tape.order = HEAD, -tape.following, tape.name
         return ordered
 
     def _sort_anew(self) -> None:

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from operator import itemgetter
 from typing import Any
 
-from tacc_sync.rules.chains import Fresh, Tape
+from tacc_sync.rules.chains import HEAD, Fresh, Tape
 from tacc_sync.rules.identity import UnitName
 from tacc_sync.rules.waiting import Waiting
 
@@ -33,7 +33,7 @@ UNITS_A_SESSION = 4
 # When so much waits for the network, only one tape is read.
 SHARE_OF_BACKLOG = 2
 # Of the kinds of tapes that are begun or in a drive, the one that takes its turn with what is fresh.
-_LIKE_FRESH = 3
+_LIKE_FRESH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +173,10 @@ class _Look:
             is_usable=self._is_usable,
             priorities={request: priority(request) for request in waiting.requests},
         )
+        # Is the buffer large enough for more than what is being read, hashed and sent, in units as they are? In a
+        # smaller one all room is used at once, whatever that costs in mounts.
+        a_unit = waiting.bytes // max(1, sum(waiting.requests.values()))
+        self._is_roomy = not buffer.quota or buffer.quota >= UNITS_A_SESSION * max(1, drives.sessions) * a_unit
         # By request: what it has of the buffer.
         self._got: dict[str, int] = {}
         reserved = set()
@@ -183,6 +187,11 @@ class _Look:
         self._busy = self._in_use()
         self._begun = self._begun_ones(reserved)
         self._kept = self._room_kept() if buffer.quota else {}
+        in_drives = {tape.cartridges[0] for label in self._ready for tape in chains.on(label) if self.goes_on(tape)}
+        # Where room is short, each tape waits for it again and again: with more of them open than there are drives,
+        # each wait would be a mount.
+        waiting_there = in_drives - drives.in_use - drives.last
+        self._is_full = drives.sessions > 0 and drives.at_work + len(waiting_there) >= drives.sessions
 
     def _is_usable(self, unit: UnitName) -> bool:
         if unit.unit in self._lent:
@@ -248,7 +257,9 @@ class _Look:
         if not self._buffer.quota or unit.unit in self._buffer.reserved:
             return True
         needed = unit.bytes
-        if not self._is_roomy(needed):
+        if not self._is_roomy:
+            return needed <= self._free and (self.goes_on(tape) or not self._is_full)
+        if self._is_late(tape):
             return needed <= self._free
         if tape.cartridges and not (self.goes_on(tape) if self._drives.stays else self._is_handed_over(tape)):
             if self._is_network_fed():
@@ -260,25 +271,29 @@ class _Look:
         """Is it certain, without looking at each of them, that none of these has room?"""
         if not self._buffer.quota or fresh.least > self._free:
             return bool(self._buffer.quota)
-        if fresh.has_no_cartridge or not self._is_roomy(fresh.largest):
+        if fresh.has_no_cartridge or not self._is_roomy:
             return False
         if self._is_network_fed():
             return True
         needed = max(fresh.least, min(fresh.least_following, self._buffer.quota // SHARE_TO_OPEN))
         return needed + self._kept[""] > self._free
 
-    def _is_roomy(self, size: int) -> bool:
-        """Is the buffer large enough for more than what is being read, hashed and sent, in units of such a size? In a
-        smaller one all room is used at once, whatever that costs in mounts."""
-        return self._buffer.quota >= UNITS_A_SESSION * max(1, self._drives.sessions) * size
+    def _is_late(self, tape: Tape) -> bool:
+        """Does its chain have so much of all that is still to be sent that it would still be read when everything else
+        is there, and is a drive free for it? That is so long before the end, since its drive reads it alone."""
+        if tape.order[0] != HEAD or (self._is_full and not self.goes_on(tape)):
+            return False
+        # Where the network has enough for one session to wait, so many less one are as fast as it is, or faster.
+        share = max(1, self._drives.sessions - 1) if self._drives.sessions else 0
+        return tape.following * share >= self._chains.left + self._buffer.total
 
     def _is_network_fed(self) -> bool:
         """Has the network enough to do without one more tape? The more there is, the fewer tapes are to be read at
         once: each would sooner or later have to wait for room, and be dismounted."""
-        drives = self._drives
+        drives, left = self._drives, self._chains.left
         if not drives.sessions or not drives.at_work:
             return False
-        if self._chains.left * (drives.sessions - drives.at_work) <= self._free * drives.sessions:
+        if left * (drives.sessions - drives.at_work) <= self._free * drives.sessions:
             # Near the end. Those at work feed the network; what all together read more than it takes has room.
             return False
         most = self._buffer.quota // SHARE_OF_BACKLOG
@@ -309,6 +324,9 @@ class _Look:
         chains, known = self._chains, dict(self._begun)
         for label in self._ready:
             known.update((tape.name, tape) for tape in chains.on(label) if self.goes_on(tape))
+        for fresh in chains.fresh.values():
+            # The longest ones lie first.
+            known.update((tape.name, tape) for tape in takewhile(self._is_late, fresh.tapes))
         by_priority: dict[int, list[Tape]] = {priority: [] for priority, _ in chains.fresh}
         for tape in known.values():
             if self._could_start(tape):
@@ -336,8 +354,11 @@ class _Look:
         for tape in fresh.tapes:
             if not self.takes_fresh:
                 return
-            if not self.is_begun(tape) and not self.goes_on(tape) and self._could_start(tape):
+            if not self._is_known(tape) and self._could_start(tape):
                 yield tape
+
+    def _is_known(self, tape: Tape) -> bool:
+        return self.is_begun(tape) or self.goes_on(tape) or self._is_late(tape)
 
     def _in_short(self, fresh: Fresh) -> Iterator[Tape]:
         return islice(self._startable(fresh), 1 if self._has_none_room(fresh) else None)
@@ -345,24 +366,25 @@ class _Look:
     def _could_start(self, tape: Tape) -> bool:
         if tape.name in self._busy:
             return False
-        if self._drives.last.isdisjoint(tape.cartridges) or not self._buffer.quota or self._is_roomy(tape.next.bytes):
+        if self._drives.last.isdisjoint(tape.cartridges) or self._is_roomy:
             return True
         # Room that is short would be kept for it while another session still reads from its cartridge.
         self._early.add(tape.name)
         return False
 
     def _key(self, tape: Tape, least: int | None) -> tuple[Any, ...]:
-        """Of one that is begun or in a drive. `least`: the least room that a request has which could begin a tape."""
+        """Of one that is begun, in a drive, or late. `least`: the least room of a request that could begin a tape."""
         got = self._got.get(tape.next.request, 0)
-        if not self.goes_on(tape):
-            return 2, -tape.following, tape.name
-        if not tape.is_joint:
+        if self.goes_on(tape) and (not tape.is_joint or not self._is_roomy):
             # In turn, where room is so short that each of them has to wait.
-            is_roomy = not self._buffer.quota or self._is_roomy(tape.next.bytes)
-            return 0, -1 if is_roomy else self._ready[tape.cartridges[0]], -tape.following, tape.name
+            return 0, -1 if self._is_roomy else self._ready[tape.cartridges[0]], -tape.following, tape.name
+        if self._is_late(tape):
+            return 1, -tape.following, tape.name
+        if not self.goes_on(tape):
+            return 3, -tape.following, tape.name
         if least is None or got <= 2 * least:
             # Its chain goes on, unless another request has waited for a drive.
-            return 1, -tape.following, tape.name
+            return 2, -tape.following, tape.name
         return _LIKE_FRESH, got, *tape.order
 
     # --- the outcome ------------------------------------------------------------------------------------------

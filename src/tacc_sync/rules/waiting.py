@@ -13,12 +13,13 @@ from tacc_sync.rules.reel import Reel
 
 
 class Waiting:
-    """All of them: `reels` by the names of their tapes, `requests` with how many units each has. `chains`: what they
-    are to a choice; `stale`: the names of reels that have changed since that was looked at."""
+    """All of them: `reels` by the names of their tapes, `requests` with how many units each has, `bytes` in all.
+    `chains`: what they are to a choice; `stale`: the names of reels that have changed since that was looked at."""
 
     def __init__(self, units: Iterable[UnitName] = ()) -> None:
         self.reels: dict[str, Reel] = {}
         self.requests: dict[str, int] = {}
+        self.bytes = 0
         self.stale: set[str] = set()
         self.chains = Chains()
         self._listed: list[str] = []
@@ -51,12 +52,14 @@ class Waiting:
         if unit.tape not in self.reels:
             self.reels[unit.tape] = Reel(unit.cartridges)
         self.reels[unit.tape].add(unit)
+        self.bytes += unit.bytes
         self.requests[unit.request] = self.requests.get(unit.request, 0) + 1
         self.stale.add(unit.tape)
 
     def _remove(self, unit: UnitName) -> None:
         reel = self.reels[unit.tape]
         reel.remove(unit)
+        self.bytes -= unit.bytes
         if not reel.requests:
             del self.reels[unit.tape]
         self.requests[unit.request] -= 1
