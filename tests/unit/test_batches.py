@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacc_sync.rules.batches import Candidate, bytes_of_a_unit, plan_units, together
+from tacc_sync.rules.batches import Candidate, bytes_for_the_network, bytes_of_a_unit, plan_units, together
 from tacc_sync.rules.documents import Work, decode, encode
 from tacc_sync.rules.identity import parse_unit
 from tacc_sync.rules.selection import destination_of
+from tacc_sync.rules.site_rates import SiteRates
 
 KEY = "f8c7f5f6d70a"
 
@@ -24,8 +26,9 @@ def where(path):
     return destination_of(path, ["/s"], "/d")
 
 
-def plan(files, *, unit_bytes=10**12, unit_files=2000, quota=0, sessions=5):
+def plan(files, *, unit_bytes=10**12, unit_files=2000, quota=0, sessions=5, wanted=0):
     limits = {"unit_bytes": unit_bytes, "unit_files": unit_files, "quota": quota, "sessions": sessions}
+    limits["wanted"] = wanted
     return list(plan_units(KEY, by_volumes(files), **limits))
 
 
@@ -181,8 +184,61 @@ limits = st.fixed_dictionaries(
         "unit_files": st.integers(1, 6),
         "quota": st.integers(0, 100),
         "sessions": st.integers(1, 3),
+        "wanted": st.integers(0, 100),
     }
 )
+sizes = st.integers(1, 10**15)
+
+
+@given(unit_bytes=sizes, quota=st.integers(0, 10**15), sessions=st.integers(1, 15), wanted=st.integers(0, 10**16))
+def test_a_unit_is_as_large_as_is_wanted_within_what_buffer_and_settings_allow(unit_bytes, quota, sessions, wanted):
+    usual = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions)
+    size = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions, wanted=wanted)
+    assert 1 <= usual <= size <= unit_bytes
+    if quota:
+        assert size == 1 or size * 2 * (sessions + 2) <= quota
+        assert size in {usual, wanted} or size == max(1, min(unit_bytes, quota // (2 * (sessions + 2))))
+    # Chosen once, it stays as it is.
+    assert bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions, wanted=size) == size
+
+
+@given(
+    rate=st.floats(1e6, 1e11), drive=st.none() | st.floats(1e6, 1e9), start=st.none() | st.floats(0, 600),
+    verification=st.floats(0, 3600), sessions=st.integers(1, 15), tasks=st.integers(2, 6),
+)  # fmt: skip
+def test_while_one_task_starts_or_is_verified_the_others_have_enough_to_move(
+    rate, drive, start, verification, sessions, tasks
+):
+    rates = SiteRates(version=1, network_rate=rate, drive_rate=drive, task_start=start, verification=verification)
+    wanted = bytes_for_the_network(rates, sessions=sessions, tasks=tasks)
+    flow = min(rate, sessions * drive) if drive else rate
+    assert (tasks - 1) * (wanted + 1) / flow >= (start or 0) + verification
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        None,
+        {},
+        {"network_rate": 1e9},
+        {"verification": 300.0},
+        {"network_rate": 0.0, "verification": 300.0},
+        {"network_rate": -1e9, "verification": 300.0},
+        {"network_rate": 1e9, "verification": -5.0},
+        {"network_rate": 1e308, "verification": 1e308},
+        {"network_rate": float("nan"), "verification": 1.0},
+        {"network_rate": 1e9, "verification": 0.0, "task_start": -1.0},
+    ],
+)
+def test_what_was_not_measured_or_cannot_be_true_makes_no_unit_larger(known):
+    rates = SiteRates(version=1, **known) if known is not None else None
+    assert bytes_for_the_network(rates, sessions=8, tasks=3) == 0
+
+
+def test_with_one_task_at_a_time_no_size_helps():
+    rates = SiteRates(version=1, network_rate=1e9, verification=300.0)
+    assert bytes_for_the_network(rates, sessions=8, tasks=1) == 0
+    assert bytes_for_the_network(rates, sessions=8, tasks=3) == 225_000_000_000
 
 
 @given(files, limits, st.randoms(use_true_random=False))
@@ -198,7 +254,7 @@ def test_every_file_is_in_one_unit_and_all_bounds_are_kept(some_files, some_limi
     planned = [path for unit in units for path in paths(unit)]
     assert sorted(planned) == sorted(file.path for file in some_files)
     assert len({unit.unit for unit in units}) == len(units)
-    most = bytes_of_a_unit(some_limits["unit_bytes"], quota=some_limits["quota"], sessions=some_limits["sessions"])
+    most = bytes_of_a_unit(**{name: value for name, value in some_limits.items() if name != "unit_files"})
     for unit in units:
         name = parse_unit(unit.unit)
         assert name is not None

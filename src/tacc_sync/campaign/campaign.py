@@ -30,13 +30,14 @@ from tacc_sync.pipeline.retriever import Retriever
 from tacc_sync.pipeline.sessions import Sessions
 from tacc_sync.pipeline.step import Bench, Component, Moved, Step, Waits
 from tacc_sync.pipeline.syncer import Syncer
-from tacc_sync.rules import documents
+from tacc_sync.rules import documents, measuring
 from tacc_sync.rules.documents import Request
 from tacc_sync.rules.failing import Streak
 from tacc_sync.rules.faults import Fault
 from tacc_sync.rules.identity import parse_entry
 from tacc_sync.rules.route import FINISHED, GLOBUS_QUEUE, HPSS_QUEUE
 from tacc_sync.rules.settings import Settings
+from tacc_sync.rules.site_rates import SiteRates
 from tacc_sync.workspace import layout, ownership
 from tacc_sync.workspace.home import Home
 
@@ -68,7 +69,8 @@ class Scene:
     """What a campaign runs in. `buffer`: bytes of quota, 0 is no limit. `idle_dismount`: seconds until a cartridge that
     nobody uses is dismounted. `session_start`: seconds for hsi to start and log in. `hash_rate`: bytes a second that
     one core hashes; `cores`: how many do. `hashes`: the archive keeps one of each file, so that what is hashed while it
-    arrives can be believed. `outstanding`: how many requests of a session the archive may choose from,
+    arrives can be believed. `measured`: network and drives were, so that units are large enough for the network.
+    `outstanding`: how many requests of a session the archive may choose from,
     as with `recall = "stage"`; 1: it carries them out as they come. `longest`: seconds after which a campaign is given
     up."""
 
@@ -80,6 +82,7 @@ class Scene:
     hash_rate: float = 500e6
     cores: int = 16
     hashes: bool = True
+    measured: bool = True
     outstanding: int = 1
     trouble: Trouble = field(default_factory=Trouble)
     settings: Settings = field(default_factory=Settings)
@@ -186,6 +189,8 @@ class Campaign:
         self.world = World(self.disk, self.buffer, self.clock, self.host, self.settings, self._report)
         layout.init(self.disk, self.host.new_uuid(), b"")
         layout.open_buffer(self.buffer)
+        if scene.measured:
+            self.disk.create(layout.SITE_RATES, documents.encode_any(rates_of(scene, catalogue.medium.rate)))
         everything = Request(version=documents.VERSION, source=catalogue.source, destination="/simulated/archive")
         self._open = len(requests) or 1
         self._finished_at: dict[str, float] = {}
@@ -375,6 +380,19 @@ class Campaign:
         if again:
             # Every hour at first; then so that there are at most some hundreds.
             kernel.at(kernel.now + max(3600.0, kernel.now / 200), self._sample)
+
+
+def rates_of(scene: Scene, drive_rate: float) -> SiteRates:
+    """What `doctor --measure` would have found out."""
+    network = scene.network
+    return SiteRates(
+        version=measuring.VERSION,
+        drive_rate=drive_rate,
+        session_start=scene.session_start,
+        network_rate=network.rate,
+        task_start=network.task_start,
+        verification=network.verification + network.release,
+    )
 
 
 def settings_of(scene: Scene) -> Settings:

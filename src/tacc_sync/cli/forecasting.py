@@ -28,6 +28,7 @@ from tacc_sync.rules.forecast import Forecast, forecast
 from tacc_sync.rules.identity import request_key
 from tacc_sync.rules.outages import Outage, parse_outage, spans
 from tacc_sync.rules.progress import Amount
+from tacc_sync.workspace import site_rates
 
 Spread = tuple[float, float, float]
 # Rewind and robot, in seconds on the average.
@@ -156,7 +157,7 @@ def _tell(edges: Edges, remains: Remains, outages: Sequence[Outage]) -> dict[str
         )
     built_on = basis(
         forecasts.seen(edges.disk),
-        forecasts.site_rates(edges.disk),
+        site_rates.read(edges.disk),
         nominal=medium.rate,
         efficiency=remains.efficiency(medium.name),
         medium=medium.name,

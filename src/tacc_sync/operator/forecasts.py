@@ -20,7 +20,6 @@ from tacc_sync.rules.forecast import Forecast, Forecasts, with_entry
 from tacc_sync.rules.identity import SUFFIX
 from tacc_sync.rules.observed import Observed, Seen
 from tacc_sync.rules.route import GLOBUS_QUEUE, HPSS_QUEUE
-from tacc_sync.rules.site_rates import SiteRates
 from tacc_sync.workspace import layout, queues
 from tacc_sync.workspace.disk import NO_DOCUMENT, Disk
 from tacc_sync.workspace.home import Home
@@ -110,13 +109,6 @@ def _work(disk: Disk, path: str) -> Work | None:
         return queues.read_work(disk, path)
     except (FileNotFoundError, BadDocument, NewerDocument):
         return None
-
-
-def site_rates(disk: Disk) -> SiteRates | None:
-    """What was measured, when anything was."""
-    content = _content(disk, layout.SITE_RATES)
-    found = documents.decode_or_none(content, SiteRates) if content is not None else None
-    return found if found is not None and found.version <= VERSION else None
 
 
 # --- where they are kept --------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def of_document(content: bytes, host: Host, base: Legacy) -> Submission:
             "upgrade tacc-sync on this host",
             EX_DATAERR,
         ) from None
-    for field in ("admitted", "plan", "result", "standing", "run"):
+    for field in ("unit_bytes", "admitted", "plan", "result", "standing", "run"):
         if getattr(request, field):
             raise BadDocument(field, "is written by tacc-sync, never by hand", f"remove `{field}`")
     if request.request_id:

@@ -16,28 +16,30 @@ from tacc_sync.outside.checksums.interface import GIVEN, Voucher
 from tacc_sync.outside.globus.interface import Globus
 from tacc_sync.outside.hpss.interface import Hpss
 from tacc_sync.pipeline.already_there import AlreadyThere
-from tacc_sync.pipeline.planning import Planning, Prepared, must_be_shown, strange_in, units_of
+from tacc_sync.pipeline.planning import Planning, Prepared, must_be_shown, size_of_units, strange_in, units_of
 from tacc_sync.pipeline.step import Bench
 from tacc_sync.rules import selection
 from tacc_sync.rules.batches import PlannedUnit
 from tacc_sync.rules.documents import Request, Strange
 from tacc_sync.rules.identity import request_key
 from tacc_sync.rules.settings import Settings
-from tacc_sync.workspace import earlier, queues
+from tacc_sync.workspace import earlier, queues, site_rates
 
 
 @dataclass(slots=True)
 class Foreseen:
-    """A request as it would be planned now: how many files were listed, what could not be carried, its units."""
+    """A request as it would be planned now: how many files were listed, what could not be carried, its units, of
+    `unit_bytes` at most."""
 
     request: Request
     prepared: Prepared
     strange: list[Strange]
     settings: Settings
+    unit_bytes: int
 
     def units(self) -> Iterator[PlannedUnit]:
         """Its units, each time anew: a large request's are not in memory at once."""
-        return units_of(request_key(self.request.request_id), self.prepared, self.settings)
+        return units_of(request_key(self.request.request_id), self.prepared, self.settings, self.unit_bytes)
 
 
 class Foresight:
@@ -61,4 +63,5 @@ class Foresight:
         strange = strange_in(request, listing.refused)
         unfinished = sorted(earlier.committed(disk).intersection(queues.requests(disk)))
         prepared = self._planning.prepare(request, listing, unfinished, lambda _listed: None)
-        return Foreseen(request, prepared, strange, self._bench.settings)
+        settings = self._bench.settings
+        return Foreseen(request, prepared, strange, settings, size_of_units(request, settings, site_rates.read(disk)))

@@ -22,6 +22,7 @@ from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import printable
 from tacc_sync.rules.selection import Listed, Meetings, Selection, There
 from tacc_sync.rules.settings import Settings, to_collection
+from tacc_sync.rules.site_rates import SiteRates
 
 # Files of a part of a request that nothing has to be compared with.
 IN_ORDER = 10_000
@@ -206,8 +207,21 @@ def strange_in(request: Request, refused: Iterable[Refused]) -> list[Strange]:
     ]
 
 
-def units_of(key: str, prepared: Prepared, settings: Settings) -> Iterator[PlannedUnit]:
-    """The units of a request with this key, tape by tape, and at last those of what is there already."""
+def size_of_units(request: Request, settings: Settings, rates: SiteRates | None) -> int:
+    """How many bytes a unit of this request may have: what was chosen for it once, as far as the settings still allow
+    that; else what they and the site's measured rates make of it."""
+    sessions, tasks = settings.hsi.sessions, settings.globus.tasks
+    return batches.bytes_of_a_unit(
+        settings.units.bytes,
+        quota=settings.buffer.quota,
+        sessions=sessions,
+        wanted=request.unit_bytes or batches.bytes_for_the_network(rates, sessions=sessions, tasks=tasks),
+    )
+
+
+def units_of(key: str, prepared: Prepared, settings: Settings, unit_bytes: int) -> Iterator[PlannedUnit]:
+    """The units of a request with this key, tape by tape, and at last those of what is there already. `unit_bytes` as
+    `size_of_units` says."""
     shelves: dict[str, list[tuple[str, ...]]] = {}
     for volumes in sorted(prepared.by_volumes.shelves()):
         shelves.setdefault(tape_of(volumes)[0], []).append(volumes)
@@ -219,6 +233,7 @@ def units_of(key: str, prepared: Prepared, settings: Settings) -> Iterator[Plann
             unit_files=settings.units.files,
             quota=settings.buffer.quota,
             sessions=settings.hsi.sessions,
+            wanted=unit_bytes,
         )
     yield from batches.plan_there(key, prepared.there, settings.units.files)
 

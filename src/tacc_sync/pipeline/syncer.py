@@ -17,7 +17,7 @@ from tacc_sync.outside.hpss.interface import Hpss, Listing
 from tacc_sync.pipeline.already_there import AlreadyThere
 from tacc_sync.pipeline.checkpoint import RequestCheckpoint, Sweep, forget
 from tacc_sync.pipeline.loans import Loans
-from tacc_sync.pipeline.planning import Planning, Prepared, must_be_shown, strange_in, units_of
+from tacc_sync.pipeline.planning import Planning, Prepared, must_be_shown, size_of_units, strange_in, units_of
 from tacc_sync.pipeline.renewal import Renewal
 from tacc_sync.pipeline.step import Bench, Moved, Step, Waits
 from tacc_sync.rules import documents, legacy, selection
@@ -27,7 +27,7 @@ from tacc_sync.rules.faults import Fault, WorkFault, WorldFault
 from tacc_sync.rules.identity import SUFFIX, printable, request_key
 from tacc_sync.rules.patience import to_iso
 from tacc_sync.rules.route import FINISHED, HPSS_QUEUE, INBOX, QUARANTINE, REQUEST_QUEUE
-from tacc_sync.workspace import earlier, layout, queues
+from tacc_sync.workspace import earlier, layout, queues, site_rates
 from tacc_sync.workspace.earlier import Index
 from tacc_sync.workspace.home import STAGING, create_once, make_directory
 from tacc_sync.workspace.quarantine import quarantine_stranger, why
@@ -255,6 +255,7 @@ class Syncer:
         self, claimed: str, request: Request, prepared: Prepared, strange: list[Strange], others: set[str]
     ) -> Step:
         home = self._bench.home
+        self._fix_size_of_units(claimed, request)
         stem = claimed.rpartition("/")[2].removesuffix(SUFFIX)
         staging = f"{home.path}/{STAGING}/{stem}"
         folders = (HPSS_QUEUE, QUARANTINE, FINISHED, layout.LOANS, layout.INDICES)
@@ -269,7 +270,8 @@ class Syncer:
 
         index = Index(keep)
         destination_of = selection.destinations(request)
-        for planned in units_of(request_key(request.request_id), prepared, self._bench.settings):
+        key, settings = request_key(request.request_id), self._bench.settings
+        for planned in units_of(key, prepared, settings, request.unit_bytes):
             work = planned.work(
                 destination_of, request_id=request.request_id, created_at=now, priority=request.priority
             )
@@ -287,6 +289,21 @@ class Syncer:
             )
         request.plan = plan
         return self._commit(claimed, stem, request, plan, index, others)
+
+    def _fix_size_of_units(self, claimed: str, request: Request) -> None:
+        """Chosen once, before the first unit is written: whoever plans this request again makes the same units,
+        whatever has been measured meanwhile."""
+        home = self._bench.home
+        size = size_of_units(request, self._bench.settings, site_rates.read(home.disk))
+        if size != request.unit_bytes:
+            request.unit_bytes = size
+            # It is ours, wherever it goes back to.
+            request.admitted = request.admitted or self._admission()
+            home.put_document(claimed, request)
+
+    def _admission(self) -> Admission:
+        home = self._bench.home
+        return Admission(token=home.host.token() + home.host.token(), at=to_iso(home.clock.now()))
 
     def _stage(self, staging: str, planned: PlannedUnit, work: Work, plan: Plan, index: Index) -> None:
         """Write a unit where it waits for the commit, and note it in the plan and in the index."""
@@ -324,7 +341,7 @@ class Syncer:
         bench = self._bench
         home = bench.home
         key = request_key(request.request_id)
-        token = request.admitted.token if request.admitted else home.host.token() + home.host.token()
+        token = (request.admitted or self._admission()).token
         request.admitted = Admission(token=token, at=to_iso(home.clock.now()))
         home.put_document(claimed, request)
         # The id belongs to whoever makes this file: two requests that claim one id at the same moment cannot both pass.

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count, islice
+from math import isfinite
 from operator import attrgetter
 from typing import Any
 
@@ -24,6 +25,10 @@ from tacc_sync.rules.faults import WorkFault
 from tacc_sync.rules.identity import NO_TAPE, THERE, cartridge_label, printable, tape_name, unit_id
 from tacc_sync.rules.presence import Vouched, prove
 from tacc_sync.rules.selection import Listed
+from tacc_sync.rules.site_rates import SiteRates
+
+# Tasks take no turns, and units are less than full: so much more than would do if they did and were.
+MORE = 1.5
 
 
 class _OfListing(Struct, array_like=True, gc=False):
@@ -135,13 +140,32 @@ def _settled(there: Sequence[Settled], destination_of: Callable[[str], str]) -> 
     return files
 
 
-def bytes_of_a_unit(unit_bytes: int, *, quota: int, sessions: int) -> int:
+def bytes_of_a_unit(unit_bytes: int, *, quota: int, sessions: int, wanted: int = 0) -> int:
     """How many bytes a unit may have, so that units of many tapes fit into the buffer together.
 
     Each session fills one, another one of its tape drains, and a third is kept free for what its tape goes on with; the
-    fourth, and two more, are for what the network is given at once.
+    fourth, and two more, are for what the network is given at once. Where that makes units smaller than `wanted`, two
+    instead of four must do: one fills, one drains.
     """
-    return max(1, min(unit_bytes, quota // (4 * (sessions + 2)))) if quota > 0 else unit_bytes
+    if quota <= 0:
+        return unit_bytes
+    usual, most = (max(1, min(unit_bytes, quota // (share * (sessions + 2)))) for share in (4, 2))
+    return min(most, max(usual, wanted))
+
+
+def bytes_for_the_network(rates: SiteRates | None, *, sessions: int, tasks: int) -> int:
+    """How many bytes a unit should have, so that tasks that start or are being verified do not leave the network idle:
+    while these last, the other ones of the `tasks` at work must have enough to move. 0: that was not measured, or it
+    makes no difference."""
+    if rates is None or rates.verification is None or not rates.network_rate or tasks < 2:
+        return 0
+    flow = rates.network_rate
+    if rates.drive_rate:
+        # No more than what the drives bring.
+        flow = min(flow, sessions * rates.drive_rate)
+    seconds = max(0.0, rates.task_start or 0.0) + max(0.0, rates.verification)
+    wanted = MORE * flow * seconds / (tasks - 1)
+    return round(wanted) if wanted > 0 and isfinite(wanted) else 0
 
 
 def tape_of(volumes: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
@@ -163,10 +187,11 @@ def plan_units(
     unit_files: int,
     quota: int,
     sessions: int,
+    wanted: int = 0,
 ) -> Iterator[PlannedUnit]:
     """The units of a request's files on any volumes, one by one: tape by tape, those of a tape from its beginning, what
     other requests carry next, refused ones last. All files of a tape must be given at once (see `together`)."""
-    most = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions)
+    most = bytes_of_a_unit(unit_bytes, quota=quota, sessions=sessions, wanted=wanted)
     tapes: dict[str, _Tape] = {}
     for volumes, those in by_volumes.items():
         name, cartridges, too_wide = tape_of(volumes)

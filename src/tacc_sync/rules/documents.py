@@ -122,6 +122,7 @@ class Request(Struct, kw_only=True):
     request_id: str = ""
     standing: str = ""
     run: int = 0
+    unit_bytes: int = 0
     admitted: Admission | None = None
     plan: Plan | None = None
     result: Result | None = None

@@ -47,7 +47,7 @@ def check(standing: StandingRequest, name: str) -> None:
         if not from_iso(text) > 0:
             raise BadDocument(field, f"{text[:80]!a} is no time", _REMEDY)
     request = standing.request
-    for field in ("request_id", "standing", "run", "admitted", "plan", "result"):
+    for field in ("request_id", "standing", "run", "unit_bytes", "admitted", "plan", "result"):
         if getattr(request, field):
             raise BadDocument(f"request.{field}", "is each run's own", f"remove `{field}`")
     validity.validate(request)

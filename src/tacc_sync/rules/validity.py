@@ -86,10 +86,12 @@ def _has_control(text: str) -> bool:
 
 def _check_owned(request: Request) -> None:
     # A request that a worker had to leave behind comes back with our own plan in it; then it is admitted too.
+    if request.unit_bytes < 0:
+        raise BadDocument("unit_bytes", "is less than nothing", "remove `unit_bytes`")
     if request.admitted is not None:
         return
-    for field in ("plan", "result"):
-        if getattr(request, field) is not None:
+    for field in ("unit_bytes", "plan", "result"):
+        if getattr(request, field):
             raise BadDocument(field, "is written by the syncer, never by hand", f"remove `{field}`")
 
 
