@@ -52,6 +52,15 @@ def small():
     return a_world(2, 2)
 
 
+def small_again():
+    """The same, of a request whose planning was cut off before: how large its units are stands in it already, so nothing
+    is written into it before its staging."""
+    world = a_world(2, 2, drop=False)
+    usual = world.settings.buffer.quota // (4 * (world.settings.hsi.sessions + 2))
+    world.drop("request0.json", unit_bytes=usual, admitted={"token": "of-the-first-planning", "at": ""})
+    return world
+
+
 def kills(name="killed", make=small):
     return partial(every_fork, {name: KILLS[name]}, make, limit=1)
 
@@ -1079,7 +1088,7 @@ RULES = {
         keep_staging_of_the_refused,
         [two("syncer", twins, ()), worlds(twins=True)],
     ),
-    "staging: the claim is durable before it": (claim_not_durable, [power("power loss")]),
+    "staging: the claim is durable before it": (claim_not_durable, [power("power loss", small_again)]),
     "staging: durable before the commit": (
         staging_not_synced,
         [power("power loss of the last half"), power("power loss")],
@@ -1177,6 +1186,7 @@ CONTROLS = [
     undisturbed(WITH_BAD_DELIVERY),
     undisturbed(WITH_BAD_FILES),
     undisturbed(WRITTEN_OTHERWISE),
+    power("power loss", small_again),
     undisturbed(tight),
     two("retriever", tight, BEFORE_RETRIEVER, stride=41),
     two("retriever", one_tape, BEFORE_RETRIEVER, stride=31),
