@@ -404,8 +404,10 @@ class SimHpss:
         world.hpss.sessions = [other for other in world.hpss.sessions if other.alive]
         if world.hpss.limit and len(world.hpss.sessions) >= world.hpss.limit:
             raise WorldFault("HPSS-SESSIONS", "too many sessions (simulated)")
-        # Whoever may not go on is stopped within a second too, before hsi has logged in.
+        # Whoever may not go on is stopped within a second too, before hsi has logged in; and so is who was asleep when he
+        # was asked, for he reads what has arrived then.
         session.alive = may_go_on()
+        self._must_die()
         world.hpss.sessions.append(session)
         world.hpss.handed_over += session.alive and session.waits_for(world.hpss) is not None
         world.changed()
