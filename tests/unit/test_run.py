@@ -1,6 +1,7 @@
 """All workers of one process: when a run that goes on until nothing moves may end."""
 
 import threading
+from collections import Counter
 
 from tacc_sync.outside.clock.system import SystemClock
 from tacc_sync.outside.host.linux import LinuxHost
@@ -67,13 +68,15 @@ class Costly(SystemClock):
         return getattr(self.cost, "seconds", 0.0)
 
 
-def looks_of(root, clock, seconds, cost, ring=None, workers=1):
-    """When a component looked that found nothing, in seconds from the first look."""
+def looks_of(root, clock, seconds, cost, ring=None, workers=1, by=None):
+    """When a component looked that found nothing, in seconds from the first look; `by`: how often each worker did."""
     looked = []
 
     class FindsNothing:
         def step(self):
             looked.append(clock.uptime())
+            if by is not None:
+                by[id(self)] += 1
             clock.cost.seconds = clock.effort() + cost
             return Waits("work")
 
@@ -108,3 +111,12 @@ def test_where_looks_cost_much_the_workers_of_a_component_look_in_turn(tmp_path)
     looks = looks_of(tmp_path, Costly(), 3.2, 0.1, workers=5)
     # Each once at first; then one of them each 1.2 seconds.
     assert 6 <= len(looks) <= 8
+
+
+def test_each_of_them_has_its_turn(tmp_path):
+    by = Counter()
+    looks_of(tmp_path, Costly(), 6.2, 0.1, workers=3, by=by)
+    # Else nobody would know that all of them have seen what there is, and `run --once` would never end.
+    assert len(by) == 3
+    assert min(by.values()) >= 2
+    assert max(by.values()) - min(by.values()) <= 1

@@ -73,6 +73,8 @@ class Runner:
         self._generation = 0
         # When somebody of a component has last begun to look unasked.
         self._looked: dict[str, float] = {}
+        # Its workers that wait for their turn to, first to last.
+        self._in_turn: dict[str, list[Worker]] = {}
         self._longest_pause = float("inf")
         # Why nobody may do anything for now: this workspace is not the right one any more, or its buffer not there.
         self._refusal: Fault | None = None
@@ -272,15 +274,27 @@ class Runner:
 
     def _rest(self, worker: Worker, pause: float, *, in_turn: bool) -> None:
         """Wait to be rung for, or until it is time to look unasked. Where looks cost much the workers of a component
-        look in turn: what one of them does not find, another one would not find either."""
+        look in turn, who has waited longest first: what one of them does not find, another one would not find either.
+        """
         clock, left = self._world.clock, pause
-        while not clock.wait(worker.bell, left) and in_turn and not self._stop.is_set():
+        if not in_turn:
+            clock.wait(worker.bell, left)
+            return
+        with self._lock:
+            waiting = self._in_turn.setdefault(worker.component, [])
+            waiting.append(worker)
+        is_its_turn = False
+        while not is_its_turn and not clock.wait(worker.bell, left) and not self._stop.is_set():
             with self._lock:
                 now = clock.uptime()
                 left = self._looked.get(worker.component, now - pause) + pause - now
-                if left <= 0:
+                is_its_turn = left <= 0 and waiting[0] is worker
+                if is_its_turn:
                     self._looked[worker.component] = now
-                    return
+                elif left <= 0:
+                    left = self._world.settings.run.poll
+        with self._lock:
+            waiting.remove(worker)
 
     def _say(self, worker: Worker, home: Home, step: Waits) -> None:
         if home.doing != ("", step.waits_for):
