@@ -244,6 +244,33 @@ def test_a_chain_that_would_be_read_when_all_else_is_there_is_late():
     assert isinstance(choose(joined, **(about | {"in_use": {"A0", "B1", "D1"}})), Nothing)
 
 
+def test_a_chain_is_late_the_sooner_the_fewer_sessions_feed_the_network():
+    waiting = [unit("A1", 0, 300), *(unit("B1", seq, 10) for seq in range(1, 121)), unit("C1", 0, 10)]
+    about = {"quota": 1000, "sessions": 8, "in_use": {"B1"}, "at_work": 2, "backlog": 900}
+    # A fifth of all that is left: by the side of four it is read in time, by that of six it would be the last one.
+    assert isinstance(choose(waiting, **about, enough=4.0), Nothing)
+    assert chosen(waiting, **about, enough=6.0).tape == "A1"
+
+
+def test_one_chain_alone_pauses_long_before_the_buffer_is_full():
+    shortest, others = unit("A1", 3, 30), [unit(tape, seq, 30) for tape in ("B1", "C1") for seq in range(3, 90)]
+    about = {"quota": 1000, "sessions": 3, "at_work": 3, "last": {"A1"}, "in_use": {"B1", "C1"}, "enough": 2.0}
+    assert chosen([shortest, *others], **about, backlog=500) == shortest
+    assert isinstance(choose([shortest, *others], **about, backlog=501), Nothing)
+    # The others go on, also when they ask at the same time.
+    for tape in ("B1", "C1"):
+        there = {"last": {"A1", tape}, "in_use": {"B1", "C1"} - {tape}}
+        assert chosen([shortest, *others], **(about | there), backlog=600).tape == tape
+    # When it has stopped, the next one has to only when there is more.
+    fewer = about | {"at_work": 2, "last": {"B1"}, "in_use": {"C1"}, "enough": 1.5}
+    assert chosen(others, **fewer, backlog=600) == unit("B1", 3, 30)
+    assert isinstance(choose(others, **fewer, backlog=630), Nothing)
+    # Near the end there is room for all of it.
+    assert chosen([shortest, *others[:20]], **about, backlog=501) == shortest
+    # As many as are at work now are needed, if its chain would else be the last one.
+    assert chosen([shortest, *others], **(about | {"enough": 400.0}), backlog=501) == shortest
+
+
 def test_where_room_is_short_no_more_tapes_are_open_than_drives():
     waiting = [unit("A1", 3, 10), unit("B1", 0, 10), unit("C1-C2", 0, 10)]
     about = {"quota": 30, "sessions": 2, "at_work": 1, "in_use": {"D1"}}

@@ -125,26 +125,31 @@ class Retriever:
             used = queues.cartridges(disk)
             # On these the next session may be ready before the last one has ended.
             last = self._sessions.last - used
-            reserved = queues.reservations(disk)
+            in_use = used | (queues.cartridges_at_last_file(disk) - last)
+            buffer = schedule.Buffer(self._bench.settings.buffer.quota, queues.reservations(disk), queues.backlog(disk))
+            feeding = self._sessions.feeding
+            others = len((in_use | last) - self._sessions.cartridges)
+            feeding.see(home.clock.uptime(), at_work + others, is_fed=buffer.feeds)
             chosen = schedule.choose_recall(
                 waiting,
                 now=home.clock.now(),
                 rests=rests,
-                buffer=schedule.Buffer(self._bench.settings.buffer.quota, reserved, queues.backlog(disk)),
+                buffer=buffer,
                 drives=schedule.Drives(
-                    in_use=used | (queues.cartridges_at_last_file(disk) - last),
+                    in_use=in_use,
                     last=last,
                     mounted=self._sessions.mounted,
                     stays=not self._bench.settings.hsi.handover,
                     held=queues.held_cartridges(held),
                     sessions=self._sessions.most,
                     at_work=at_work,
+                    enough=feeding.enough,
                 ),
                 lent=lent,
                 priority=self._priorities.of,
                 patient_since=self._waited_for_room,
                 overtaking_ends_after=self._bench.settings.run.overtaking,
-                on_its_way=lambda: self._is_anything_on_its_way(set(reserved), waiting),
+                on_its_way=lambda: self._is_anything_on_its_way(set(buffer.reserved), waiting),
             )
             # Also while others are chosen: with one that fits always at hand, it would else never begin to wait.
             if chosen.blocked or isinstance(chosen, schedule.Nothing):

@@ -10,9 +10,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from tacc_sync.rules.feeding import Feeding
+
 
 @dataclass(slots=True)
 class _AtWork:
+    cartridges: tuple[str, ...]
     last: str = ""
     relieved: bool = False
 
@@ -28,12 +31,20 @@ class Sessions:
         self._let_go: list[str] = []
         # Grows with each change.
         self.changes = 0
+        # Looked at and told only under the turn to choose.
+        self.feeding = Feeding(most)
 
     @property
     def at_work(self) -> int:
         """How many there are, but for those whose place another one has taken."""
         with self._lock:
             return sum(not session.relieved for session in self._at_work.values())
+
+    @property
+    def cartridges(self) -> set[str]:
+        """All that they read from."""
+        with self._lock:
+            return {label for session in self._at_work.values() for label in session.cartridges}
 
     @property
     def is_one_free(self) -> bool:
@@ -61,7 +72,7 @@ class Sessions:
             for session in self._at_work.values():
                 if session.last in cartridges and not session.relieved:
                     session.relieved, relieved = True, session.last
-            self._at_work[worker] = _AtWork()
+            self._at_work[worker] = _AtWork(cartridges)
             self._let_go = [label for label in self._let_go if label not in cartridges]
             return relieved
 

@@ -32,6 +32,10 @@ SHARE_KEPT = 4
 UNITS_A_SESSION = 4
 # When so much waits for the network, only one tape is read.
 SHARE_OF_BACKLOG = 2
+# When so much waits for it, it has enough for a while, whatever is read.
+SHARE_OF_ENOUGH = 16
+# A chain is late a little before it is too late: by so small a part of all that is left.
+SHARE_OF_MARGIN = 64
 # Of the kinds of tapes that are begun or in a drive, the one that takes its turn with what is fresh.
 _LIKE_FRESH = 4
 
@@ -75,6 +79,11 @@ class Buffer:
         """Bytes that can still be reserved; meaningless without a quota."""
         return max(0, self.quota - self.total)
 
+    @property
+    def feeds(self) -> bool:
+        """Does more wait for the network than it soon needs?"""
+        return self.backlog * SHARE_OF_ENOUGH > self.quota > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Drives:
@@ -83,7 +92,8 @@ class Drives:
     `in_use`: no session on any of these may begin. `last`: on these a session of ours reads its last file, and one that
     goes on there takes its place. `mounted`: what our sessions have let go of, the newest last; probably still in the
     drives, and always taken to be when `stays`. `held`: cartridges that the operator holds back. `sessions`: how many
-    this process may have, 0 is no limit; `at_work`: how many it has.
+    this process may have, 0 is no limit; `at_work`: how many it has. `enough`: so many, of all hosts, bring what the
+    network takes; 0 is not known.
     """
 
     in_use: AbstractSet[str] = frozenset()
@@ -93,6 +103,7 @@ class Drives:
     held: AbstractSet[str] = frozenset()
     sessions: int = 0
     at_work: int = 0
+    enough: float = 0.0
 
     @property
     def is_one_free(self) -> bool:
@@ -261,10 +272,13 @@ class _Look:
             return needed <= self._free and (self.goes_on(tape) or not self._is_full)
         if self._is_late(tape):
             return needed <= self._free
-        if tape.cartridges and not (self.goes_on(tape) if self._drives.stays else self._is_handed_over(tape)):
-            if self._is_network_fed():
+        if tape.cartridges:
+            if not (self.goes_on(tape) if self._drives.stays else self._is_handed_over(tape)):
+                if self._is_network_fed():
+                    return False
+                needed = max(needed, min(tape.following, self._buffer.quota // SHARE_TO_OPEN))
+            elif self._is_to_pause(tape):
                 return False
-            needed = max(needed, min(tape.following, self._buffer.quota // SHARE_TO_OPEN))
         return needed + self._kept[tape.name if self.is_begun(tape) else ""] <= self._free
 
     def _has_none_room(self, fresh: Fresh) -> bool:
@@ -283,9 +297,28 @@ class _Look:
         is there, and is a drive free for it? That is so long before the end, since its drive reads it alone."""
         if tape.order[0] != HEAD or (self._is_full and not self.goes_on(tape)):
             return False
+        drives = self._drives
         # Where the network has enough for one session to wait, so many less one are as fast as it is, or faster.
-        share = max(1, self._drives.sessions - 1) if self._drives.sessions else 0
+        enough = drives.enough or (max(1, drives.sessions - 1) if drives.sessions else 0)
+        share = enough * (1 + 1 / SHARE_OF_MARGIN)
         return tape.following * share >= self._chains.left + self._buffer.total
+
+    def _is_to_pause(self, tape: Tape) -> bool:
+        """Has the network more than enough, and is it this chain's turn to be left off? That is the one that would have
+        least left. One at a time, and long before the buffer is full: then several would have to wait at once, and
+        soon there would be too little; each costs a mount."""
+        drives, quota = self._drives, self._buffer.quota
+        if not drives.sessions or self._chains.left <= self._free:
+            return False
+        idle = max(0, drives.sessions - drives.at_work - (not self._is_handed_over(tape)))
+        # From half of the quota on; the fewer are at work, the closer to three quarters.
+        if self._buffer.backlog <= quota // 2 + quota // 4 * (1 - 0.5**idle):
+            return False
+        at_work = drives.in_use | drives.last
+        others = [t for t in self._begun.values() if t is not tape and not at_work.isdisjoint(t.cartridges[:1])]
+        # The others' next units are on their way already.
+        mine = tape.rank[0], tape.next.bytes - tape.following, tape.name
+        return all((other.rank[0], -other.following, other.name) < mine for other in others)
 
     def _is_network_fed(self) -> bool:
         """Has the network enough to do without one more tape? The more there is, the fewer tapes are to be read at
