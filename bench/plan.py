@@ -223,7 +223,7 @@ def sort(root: Path, *by: str) -> float:
     """CPU seconds of `sort`, by these of its options, for the same lines."""
     script = (
         "import json,resource,subprocess,sys\n"
-        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "subprocess.run(sys.argv[1:], check=True)\n"
         "own = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
         "print(own.ru_utime + own.ru_stime)"
     )
@@ -233,7 +233,8 @@ def sort(root: Path, *by: str) -> float:
         lines = [line for line in (root / "lines").read_bytes().splitlines(keepends=True) if line.startswith(b"FILE")]
         random.Random(2).shuffle(lines)
         shuffled.write_bytes(b"".join(lines))
-    command = ["sort", "--parallel=1", "-S", SORT_MEMORY, *by, str(shuffled)]
+    # It writes what it has sorted, as the syncer writes its units.
+    command = ["sort", "--parallel=1", "-S", SORT_MEMORY, *by, "-o", str(root / "sorted"), str(shuffled)]
     done = subprocess.run(
         [sys.executable, "-c", script, *command],
         env={**os.environ, "LC_ALL": "C"}, check=True, capture_output=True, text=True,
