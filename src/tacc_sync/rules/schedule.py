@@ -203,6 +203,8 @@ class _Look:
         # each wait would be a mount.
         waiting_there = in_drives - drives.in_use - drives.last
         self._is_full = drives.sessions > 0 and drives.at_work + len(waiting_there) >= drives.sessions
+        # Where the network has enough for one session to wait, so many less one are as fast as it is, or faster.
+        self._enough = drives.enough or (max(1, drives.sessions - 1) if drives.sessions else 0)
 
     def _is_usable(self, unit: UnitName) -> bool:
         if unit.unit in self._lent:
@@ -297,10 +299,7 @@ class _Look:
         is there, and is a drive free for it? That is so long before the end, since its drive reads it alone."""
         if tape.order[0] != HEAD or (self._is_full and not self.goes_on(tape)):
             return False
-        drives = self._drives
-        # Where the network has enough for one session to wait, so many less one are as fast as it is, or faster.
-        enough = drives.enough or (max(1, drives.sessions - 1) if drives.sessions else 0)
-        share = enough * (1 + 1 / SHARE_OF_MARGIN)
+        share = self._enough * (1 + 1 / SHARE_OF_MARGIN)
         return tape.following * share >= self._chains.left + self._buffer.total
 
     def _is_to_pause(self, tape: Tape) -> bool:
@@ -308,14 +307,16 @@ class _Look:
         least left. One at a time, and long before the buffer is full: then several would have to wait at once, and
         soon there would be too little; each costs a mount."""
         drives, quota = self._drives, self._buffer.quota
-        if not drives.sessions or self._chains.left <= self._free:
+        at_work = drives.at_work + (not self._is_handed_over(tape))
+        if not drives.sessions or self._chains.left * (at_work - self._enough) <= self._free * at_work:
+            # Near the end there is room for all that they bring more than the network takes.
             return False
-        idle = max(0, drives.sessions - drives.at_work - (not self._is_handed_over(tape)))
+        idle = max(0, drives.sessions - at_work)
         # From half of the quota on; the fewer are at work, the closer to three quarters.
         if self._buffer.backlog <= quota // 2 + quota // 4 * (1 - 0.5**idle):
             return False
-        at_work = drives.in_use | drives.last
-        others = [t for t in self._begun.values() if t is not tape and not at_work.isdisjoint(t.cartridges[:1])]
+        used = drives.in_use | drives.last
+        others = [t for t in self._begun.values() if t is not tape and not used.isdisjoint(t.cartridges[:1])]
         # The others' next units are on their way already.
         mine = tape.rank[0], tape.next.bytes - tape.following, tape.name
         return all((other.rank[0], -other.following, other.name) < mine for other in others)
