@@ -238,7 +238,7 @@ def test_what_was_not_measured_or_cannot_be_true_makes_no_unit_larger(known):
 def test_with_one_task_at_a_time_no_size_helps():
     rates = SiteRates(version=1, network_rate=1e9, verification=300.0)
     assert bytes_for_the_network(rates, sessions=8, tasks=1) == 0
-    assert bytes_for_the_network(rates, sessions=8, tasks=3) == 225_000_000_000
+    assert bytes_for_the_network(rates, sessions=8, tasks=3) == 375_000_000_000
 
 
 @given(files, limits, st.randoms(use_true_random=False))

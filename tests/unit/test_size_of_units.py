@@ -13,6 +13,7 @@ from tacc_sync.outside.checksums.listed import ListedChecksums
 from tacc_sync.pipeline.foresight import Foresight
 from tacc_sync.pipeline.step import Bench
 from tacc_sync.pipeline.syncer import Syncer
+from tacc_sync.rules.batches import MORE
 from tacc_sync.rules.documents import BadDocument, Request
 from tacc_sync.rules.validity import validate
 from tacc_sync.workspace import site_rates
@@ -27,7 +28,7 @@ QUOTA, SESSIONS = 240, 1
 def measured(house, wanted):
     """Rates by which units should have so many bytes."""
     path = house.root / "ws/rates.json"
-    path.write_text(json.dumps({"version": 1, "network_rate": wanted / 1.5 * 2, "verification": 1.0}))
+    path.write_text(json.dumps({"version": 1, "network_rate": wanted / MORE * 2, "verification": 1.0}))
 
 
 def a_house(root, wanted=None):

@@ -29,7 +29,7 @@ SHARE_TO_OPEN = 4
 # So much of the quota at most is kept free for the next units of tapes that are begun.
 SHARE_KEPT = 4
 # So many units a session is what a buffer needs, so that some may be kept for what comes next.
-UNITS_A_SESSION = 4
+UNITS_A_SESSION = 2.75
 # When so much waits for the network, only one tape is read.
 SHARE_OF_BACKLOG = 2
 # When so much waits for it, it has enough for a while, whatever is read.
