@@ -125,8 +125,8 @@ class Retriever:
             used = queues.cartridges(disk)
             # On these the next session may be ready before the last one has ended.
             last = self._sessions.last - used
-            in_use = used | (queues.cartridges_at_last_file(disk) - last)
             buffer = schedule.Buffer(self._bench.settings.buffer.quota, queues.reservations(disk), queues.backlog(disk))
+            in_use = used | (queues.cartridges_at_last_file(disk) - last)
             feeding = self._sessions.feeding
             others = len((in_use | last) - self._sessions.cartridges)
             feeding.see(home.clock.uptime(), at_work + others, is_fed=buffer.feeds)
